@@ -1,0 +1,5 @@
+"""The ``kvwasi`` command: parse, call the API, print."""
+
+
+def main() -> None:
+    """Entry point of the ``kvwasi`` command."""

@@ -1,0 +1,1 @@
+"""The WASI host: preview1 file calls at native speed for any module run by wasmtime-py."""
