@@ -1,2 +1,3 @@
-__attribute__((export_name("kv_abi_version"))) int kv_abi_version(void);
-int kv_abi_version(void) { return 1; }
+#include "kv_guest.h"
+
+uint32_t kv_guest_init(void) { return 0; }

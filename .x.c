@@ -1,0 +1,1 @@
+#include "guest-db/include/kv_guest.h"

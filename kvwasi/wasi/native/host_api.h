@@ -1,0 +1,43 @@
+/* What the layers above may ask of the WASI host, from C. `kvwasi.wasi._host` publishes one `kvw_api` as the capsule
+ * KVW_API_CAPSULE; nothing else crosses between the two extension modules. */
+#ifndef KVW_HOST_API_H
+#define KVW_HOST_API_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wasmtime_abi.h"
+
+#define KVW_API_VERSION 1
+#define KVW_API_CAPSULE "kvwasi.wasi._host._api"
+
+typedef struct kvw_host kvw_host;
+
+/* kvw_api.preopen flags */
+#define KVW_PREOPEN_READ_ONLY 1u
+#define KVW_PREOPEN_EXCLUSIVE 2u
+
+typedef struct kvw_api {
+    uint32_t version;             /* KVW_API_VERSION */
+    const kvw_wasmtime *wasmtime; /* the C API of the wasmtime package's library, resolved */
+
+    /* A host for one instance, without preopens and with 0, 1, 2 closed (the Python class connects them). NULL: no memory. */
+    kvw_host *(*host_new)(void);
+    void (*host_free)(kvw_host *host);
+    /* Preopen `host_path` as `guest_path`. 0 or an errno of the OS. */
+    int (*preopen)(kvw_host *host, const char *host_path, const char *guest_path, uint32_t flags);
+    /* Define the file calls in `linker` (over wasmtime's own, shadowing allowed). NULL or an error the caller owns. */
+    wasmtime_error_t *(*define)(kvw_host *host, wasmtime_linker_t *linker);
+    /* The memory of the one instance that uses the host. Before it, each call looks the memory up in its caller. */
+    void (*attach)(kvw_host *host, wasmtime_context_t *context, const wasmtime_memory_t *memory);
+
+    /* Flush the data of guest descriptor `fd` to the device. 0 or an errno of the OS. May be called from any thread,
+     * while another thread is inside the guest; never retried by the host. */
+    int (*datasync)(kvw_host *host, uint32_t fd);
+    /* Copy bytes of the file behind guest descriptor `fd`: through its window in exclusive mode (a memcpy under the SIGBUS
+     * guard), else pread. `*got` < `length` only at the end of the file. 0 or an errno of the OS. The caller holds the
+     * lock under which it calls the guest. */
+    int (*read)(kvw_host *host, uint32_t fd, uint64_t offset, void *to, size_t length, size_t *got);
+} kvw_api;
+
+#endif
