@@ -1,0 +1,93 @@
+"""JSON lines: one object a line, ``{"key": "text", "value": "text"}``.
+
+JSON has no byte strings. Bytes that are UTF-8 stand as text under ``key`` and ``value``; any others stand
+in base64 (RFC 4648, padded) under ``key_base64`` and ``value_base64``. Strict UTF-8 decoding is one to one,
+so every entry comes back exactly as it was. Lines end in ``\\n`` and are UTF-8 whatever the locale is.
+"""
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from kvwasi.formats.errors import Entry, FormatError
+
+
+def encode_member(name: str, data: bytes) -> dict[str, str]:
+    """One member of the object: as text where it is UTF-8, else in base64.
+
+    >>> encode_member("key", b"caf\\xc3\\xa9"), encode_member("key", b"\\xff")
+    ({'key': 'café'}, {'key_base64': '/w=='})
+    """
+    try:
+        return {name: data.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(data).decode("ascii")}
+
+
+def encode_line(entry: Entry) -> bytes:
+    """One entry as a line, with its line end."""
+    key, value = entry
+    members = encode_member("key", key) | encode_member("value", value)
+    return json.dumps(members, ensure_ascii=False).encode("utf-8") + b"\n"
+
+
+def write(entries: Iterable[Entry], stream: BinaryIO) -> int:
+    """Write ``entries`` and return how many there were."""
+    count = 0
+    for count, entry in enumerate(entries, 1):  # noqa: B007
+        stream.write(encode_line(entry))
+    return count
+
+
+def read(stream: BinaryIO) -> Iterator[Entry]:
+    """Yield the entries of ``stream``; empty lines are skipped. Raises FormatError with the line's number."""
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            yield _parse_line(line)
+        except UnicodeDecodeError as error:
+            raise FormatError(number, f"not UTF-8 at byte {error.start + 1}") from None
+        except json.JSONDecodeError as error:
+            raise FormatError(number, f"not JSON: {error.msg} at column {error.colno}") from None
+        except RecursionError:
+            raise FormatError(number, "not JSON: nested too deeply") from None
+        except ValueError as error:
+            raise FormatError(number, str(error)) from None
+
+
+def _parse_line(line: bytes) -> Entry:
+    pairs = json.loads(line.decode("utf-8").rstrip(), object_pairs_hook=_Members)
+    if not isinstance(pairs, _Members):
+        raise ValueError('not an object like {"key": "k", "value": "v"}')
+    found: dict[str, bytes] = {}
+    for name, value in pairs:
+        plain = name.removesuffix("_base64")
+        if plain not in ("key", "value"):
+            raise ValueError(f'unknown member "{name}"')
+        if plain in found:
+            raise ValueError(f'"{plain}" is given twice')
+        if not isinstance(value, str):
+            raise ValueError(f'"{name}" is not a string')
+        found[plain] = _decode_member(name, value)
+    for name in ("key", "value"):
+        if name not in found:
+            raise ValueError(f'"{name}" is missing')
+    return found["key"], found["value"]
+
+
+class _Members(list[tuple[str, object]]):
+    """An object as its pairs, so that a member given twice is seen."""
+
+
+def _decode_member(name: str, value: str) -> bytes:
+    if not name.endswith("_base64"):
+        try:
+            return value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError(f'"{name}" holds half of a surrogate pair') from None
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError:  # binascii.Error, or a character that is not ASCII
+        raise ValueError(f'"{name}" is not base64') from None

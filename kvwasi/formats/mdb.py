@@ -1,0 +1,129 @@
+"""The text format of LMDB's ``mdb_dump(1)`` and ``mdb_load(1)``, which is that of Berkeley DB's ``db_dump``.
+
+A header of ``name=value`` lines up to ``HEADER=END``; then for each entry a line with the key and a line with
+the value, each behind one space; then ``DATA=END``. With ``format=bytevalue`` the bytes stand in hexadecimal;
+with ``format=print`` printable ASCII stands for itself and any other byte as a backslash and two hexadecimal
+digits.
+
+The backslash itself is written ``\\5c``; ``\\\\`` is read too. ``mdb_dump -p`` up to 0.9.24 writes it bare,
+which nobody can read back with certainty: what is no valid escape is refused here. LMDB's keys end at 511
+bytes, so ``mdb_load`` refuses longer ones.
+"""
+
+import binascii
+import re
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Literal
+
+from kvwasi.formats.errors import Entry, FormatError
+
+Form = Literal["bytevalue", "print"]
+
+_PRINTABLE = bytes(byte for byte in range(0x20, 0x7F) if byte != ord("\\"))
+_ESCAPED = [bytes([byte]) if byte in _PRINTABLE else b"\\%02x" % byte for byte in range(256)]
+_ESCAPE = re.compile(rb"\\(\\|[0-9A-Fa-f]{2}|)")
+
+
+def map_bytes_for(keys: int, data_bytes: int) -> int:
+    """A ``mapsize`` in which LMDB surely finds room for ``keys`` entries of ``data_bytes`` in all.
+
+    The map is address space, not disk: twice for half-full pages, twice for values rounded up to pages.
+    """
+    megabyte = 1 << 20
+    return (4 * data_bytes + 64 * keys) // megabyte * megabyte + 16 * megabyte
+
+
+def write(entries: Iterable[Entry], stream: BinaryIO, *, form: Form = "bytevalue", map_bytes: int) -> int:
+    """Write ``entries`` and return how many there were; ``map_bytes`` is the map that mdb_load will make."""
+    encode = binascii.hexlify if form == "bytevalue" else _escape
+    header = f"VERSION=3\nformat={form}\ntype=btree\nmapsize={map_bytes}\nHEADER=END\n"
+    stream.write(header.encode("ascii"))
+    count = 0
+    for count, (key, value) in enumerate(entries, 1):  # noqa: B007
+        stream.write(b" %b\n %b\n" % (encode(key), encode(value)))
+    stream.write(b"DATA=END\n")
+    return count
+
+
+def read(stream: BinaryIO) -> Iterator[Entry]:
+    """Yield the entries of the one database in ``stream``. Raises FormatError with the line's number."""
+    lines = enumerate(stream, 1)
+    decode = binascii.unhexlify if _read_header(lines) == "bytevalue" else _unescape
+    key: bytes | None = None
+    number = 0
+    for number, line in lines:
+        if line.rstrip(b"\n") == b"DATA=END":
+            break
+        if not (line.startswith(b" ") and line.endswith(b"\n")):
+            raise FormatError(number, "neither data behind a space nor DATA=END")
+        try:
+            data = decode(line[1:-1])
+        except ValueError as error:
+            raise FormatError(number, str(error)) from None
+        if key is None:
+            key = data
+        else:
+            yield key, data
+            key = None
+    else:
+        raise FormatError(number + 1, "the input ends before DATA=END")
+    if key is not None:
+        raise FormatError(number, "a key without a value")
+    _expect_end(lines)
+
+
+def _read_header(lines: Iterator[tuple[int, bytes]]) -> str:
+    form = "bytevalue"
+    number = 0
+    for number, line in lines:
+        name, equals, value = line.rstrip(b"\n").decode("utf-8", "replace").partition("=")
+        if not equals:
+            raise FormatError(number, "a header line without '='")
+        if number == 1 and name != "VERSION":
+            raise FormatError(number, "does not begin with VERSION=3")
+        if (name, value) == ("HEADER", "END"):
+            return form
+        if name == "format":
+            form = value
+        problem = _header_problem(name, value)
+        if problem:
+            raise FormatError(number, problem)
+    raise FormatError(number + 1, "the input ends before HEADER=END")
+
+
+def _header_problem(name: str, value: str) -> str | None:
+    """Why a header line cannot be honoured; the ones not named here do not touch the entries."""
+    if name == "VERSION" and value not in ("1", "2", "3"):
+        return f"version {value} of the format is not known"
+    if name == "format" and value not in ("bytevalue", "print"):
+        return f"format {value} is not known"
+    if name == "type" and value not in ("btree", "hash"):
+        return f"a database of type {value} has no keys to load"
+    if name in ("duplicates", "dupsort") and value != "0":
+        return "several values for one key (duplicates) cannot be loaded"
+    return None
+
+
+def _expect_end(lines: Iterator[tuple[int, bytes]]) -> None:
+    for number, line in lines:
+        if line.startswith(b"VERSION="):
+            raise FormatError(number, "a second database begins here; dump one alone with mdb_dump -s")
+        if line.strip():
+            raise FormatError(number, "text after DATA=END")
+
+
+def _escape(data: bytes) -> bytes:
+    if not data.translate(None, _PRINTABLE):
+        return data
+    return b"".join(map(_ESCAPED.__getitem__, data))
+
+
+def _unescape(data: bytes) -> bytes:
+    return _ESCAPE.sub(_unescape_one, data) if b"\\" in data else data
+
+
+def _unescape_one(match: re.Match[bytes]) -> bytes:
+    escape = match[1]
+    if not escape:
+        raise ValueError("a backslash without two hexadecimal digits")
+    return b"\\" if escape == b"\\" else binascii.unhexlify(escape)
