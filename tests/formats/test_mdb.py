@@ -106,7 +106,7 @@ def test_the_map_size_suffices_for_lmdb(keys: int, value_bytes: int, tmp_path: P
         (
             HEADER + b"DATA=END\nVERSION=3\n",
             6,
-            "a second database begins here; dump the one to load with mdb_dump -s",
+            "a second database begins here; dump one alone with mdb_dump -s",
         ),
         (HEADER + b"DATA=END\n\nx\n", 7, "text after DATA=END"),
     ],
