@@ -1,0 +1,56 @@
+# Everything is set up by itself in .venv: `make demo` and `make test` are all that a fresh clone needs.
+# Python >= 3.11 is the one thing to have; the C-to-WebAssembly compiler comes from PyPI (ziglang).
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMPS := .make
+SOURCES := cli.py meson.build pyproject.toml $(shell find kvwasi guest-db build_backend -type f \
+	-not -path '*/__pycache__/*' -not -path 'guest-db/test/*')
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint native-test dev clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+demo: $(STAMPS)/installed ## real data, a writer killed by SIGKILL, the proof that nothing is lost, LMDB beside it
+	@$(BIN)/python bench/demo.py
+
+test: $(STAMPS)/installed ## all tests of the installed package
+	@$(BIN)/pytest
+
+bench: $(STAMPS)/installed ## kvwasi against LMDB at a million keys; writes bench/results/
+	@$(BIN)/python bench/run.py
+
+lint: $(STAMPS)/requirements ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+native-test: ## the engine's C unit tests under the address and undefined-behaviour sanitizers
+	@$(MAKE) --no-print-directory -C guest-db/test check BUILD=$(CURDIR)/build/native
+
+dev: $(STAMPS)/requirements ## editable install: importing kvwasi rebuilds what has changed
+	$(BIN)/pip install -qq --no-build-isolation --no-deps --editable .
+	@rm -f $(STAMPS)/installed
+
+clean: ## remove what the other targets made
+	rm -rf .venv $(STAMPS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# What building and testing need, as pyproject.toml states it. Installed first, so that a rebuild of the package
+# goes without build isolation and only compiles what has changed.
+$(STAMPS)/requirements: pyproject.toml build_backend/requirements.py
+	@echo "setting up .venv (once; build tools, test tools)"
+	@mkdir -p $(STAMPS)
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python build_backend/requirements.py > $(STAMPS)/requirements.txt
+	@$(BIN)/pip install -qq -r $(STAMPS)/requirements.txt
+	@touch $@
+
+$(STAMPS)/installed: $(STAMPS)/requirements $(SOURCES)
+	@echo "building kvwasi"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install -qq --no-build-isolation --no-deps --force-reinstall \
+		-C build-dir=build/wheel .
+	@touch $@
