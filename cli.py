@@ -1,5 +1,417 @@
-"""The ``kvwasi`` command: parse, call the API, print."""
+"""The ``kvwasi`` command: parse, call the API, print.
+
+Imports that a command does not need for certain stay inside it: a cold ``kvwasi get`` is mostly imports.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
+
+import typer
+
+from kvwasi import console
+
+if TYPE_CHECKING:
+    from kvwasi import Store
+    from kvwasi.formats.source import Source
+    from kvwasi.wasi import Preopen
+
+BATCH_ENTRIES = 10_000
+
+
+class KeyFormat(StrEnum):
+    """How keys are written on the command line and printed."""
+
+    TEXT = "text"
+    HEX = "hex"
+    BASE64 = "base64"
+
+
+class LoadFormat(StrEnum):
+    """What ``load`` reads."""
+
+    AUTO = "auto"
+    JSONL = "jsonl"
+    MDB = "mdb"
+    TREE = "tree"
+
+
+class DumpFormat(StrEnum):
+    """What ``dump`` writes."""
+
+    JSONL = "jsonl"
+    MDB = "mdb"
+    MDB_PRINT = "mdb-print"
+
+
+app = typer.Typer(
+    name="kvwasi",
+    help="An embedded key-value store in sandboxed WebAssembly, and a fast WASI host.",
+    epilog=console.EXIT_CODES_HELP,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _complete_key(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Keys of the named database that begin so: for the shell's completion."""
+    with contextlib.suppress(Exception), _open(ctx.params["database"], "r") as store:
+        form = KeyFormat(ctx.params.get("key_format") or KeyFormat.TEXT)
+        if form is KeyFormat.TEXT:
+            return [os.fsdecode(key) for key in store.keys(prefix=os.fsencode(incomplete), limit=100)]
+        keys = (_show(key, form).decode("ascii") for key in store.keys(limit=10_000))
+        return [key for key in keys if key.startswith(incomplete)][:100]
+    return []
+
+
+Database = Annotated[str, typer.Argument(metavar="DB", help="The database file.", show_default=False)]
+Key = Annotated[
+    str, typer.Argument(metavar="KEY", help="The key.", show_default=False, autocompletion=_complete_key)
+]
+KeyFormatOption = Annotated[KeyFormat, typer.Option("--key-format", "-k", help="How keys are written.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed_version
+
+        console.write(f"kvwasi {installed_version('kvwasi')}\n".encode())
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), err=True)
+        raise typer.Exit(console.EXIT_USAGE)
+
+
+@app.command(epilog=console.EXIT_CODES_HELP)
+def put(
+    database: Database,
+    key: Key,
+    value: Annotated[
+        str | None,
+        typer.Argument(metavar="VALUE|-", help="The value; - reads standard input.", show_default=False),
+    ] = None,
+    file: Annotated[str | None, typer.Option("--file", "-f", help="Read the value from this file.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace a value that is there.")] = True,
+    key_format: KeyFormatOption = KeyFormat.TEXT,
+) -> int:
+    """Store a value under a key; on disk when the command ends. Creates the database."""
+    if (value is None) == (file is None):
+        raise typer.BadParameter("give either VALUE, - or --file")
+    raw_key = _parse(key, key_format, "KEY")
+    if file is not None:
+        with open(file, "rb") as stream:
+            content = stream.read()
+    else:
+        content = console.stdin().read() if value == "-" else os.fsencode(value or "")
+    with _open(database, "c") as store:
+        if store.put(raw_key, content, overwrite=overwrite):
+            return 0
+    return console.complain(console.EXIT_NO, f"{database}: the key {key} is there already")
+
+
+@app.command(epilog=console.EXIT_CODES_HELP)
+def get(
+    database: Database,
+    key: Key,
+    file: Annotated[str | None, typer.Option("--file", "-f", help="Write the value to this file.")] = None,
+    json: Json = False,
+    key_format: KeyFormatOption = KeyFormat.TEXT,
+) -> int:
+    """Write a key's value to standard output, as it is."""
+    raw_key = _parse(key, key_format, "KEY")
+    with _open(database, "r") as store:
+        value = store.get(raw_key)
+    if value is None:
+        return console.complain(console.EXIT_NO, f"{database}: no key {key}")
+    if json:
+        from kvwasi.formats import jsonl
+
+        value = jsonl.encode_line((raw_key, value))
+    if file is None:
+        console.write(value)
+    else:
+        with open(file, "wb") as stream:
+            stream.write(value)
+    return 0
+
+
+@app.command(epilog=console.EXIT_CODES_HELP)
+def delete(database: Database, key: Key, key_format: KeyFormatOption = KeyFormat.TEXT) -> int:
+    """Remove a key and its value."""
+    with _open(database, "w") as store:
+        if store.delete(_parse(key, key_format, "KEY")):
+            return 0
+    return console.complain(console.EXIT_NO, f"{database}: no key {key}")
+
+
+@app.command("list", epilog=console.EXIT_CODES_HELP)
+def list_(
+    database: Database,
+    prefix: Annotated[str | None, typer.Option(help="Only keys that begin so.")] = None,
+    start: Annotated[str | None, typer.Option(help="From this key on.")] = None,
+    stop: Annotated[str | None, typer.Option(help="Up to this key, without it.")] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", "-r", help="Last key first.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="At most so many.")] = None,
+    values: Annotated[bool, typer.Option("--values", help="Print KEY, a tab and VALUE.")] = False,
+    value_format: Annotated[KeyFormat, typer.Option(help="How values are printed.")] = KeyFormat.TEXT,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON lines, as dump does.")] = False,
+    key_format: KeyFormatOption = KeyFormat.TEXT,
+) -> None:
+    """Print the keys in order, one a line."""
+    from kvwasi.formats import jsonl
+
+    bounds = {"prefix": prefix, "start": start, "stop": stop}
+    ranges: dict[str, Any] = {
+        name: _parse(text, key_format, f"--{name}") for name, text in bounds.items() if text is not None
+    }
+    with _open(database, "r") as store:
+        if not values:
+            for key in store.keys(**ranges, reverse=reverse, limit=limit):
+                console.write(jsonl.encode_key(key) if json else _show(key, key_format) + b"\n")
+            return
+        for key, value in store.items(**ranges, reverse=reverse, limit=limit):
+            if json:
+                console.write(jsonl.encode_line((key, value)))
+            else:
+                console.write(b"%b\t%b\n" % (_show(key, key_format), _show(value, value_format)))
+
+
+@app.command(epilog=console.EXIT_CODES_HELP)
+def load(
+    database: Database,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE|-", help="A file, a directory; - is standard input.")
+    ] = "-",
+    form: Annotated[
+        LoadFormat, typer.Option("--format", help="The format; auto recognises it.")
+    ] = LoadFormat.AUTO,
+    batch: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Commit every N entries (or 8 MiB); 0: all or nothing.")
+    ] = BATCH_ENTRIES,
+    json: Json = False,
+) -> None:
+    """Load JSON lines, the text of mdb_dump, or a directory tree (path -> content). Creates the database.
+
+    Keys that are there are overwritten.
+    """
+    from kvwasi.formats import FormatError
+
+    count = 0
+    with (
+        _open_source(source, form, database) as opened,
+        _open(database, "c") as store,
+        _progress(opened) as show,
+    ):
+        try:
+            for count in _load(store, opened, batch):
+                show(count)
+        except FormatError as error:
+            kept = f"{count} entries before it are loaded" if batch else "nothing is loaded"
+            name = "standard input" if source == "-" else source
+            raise console.DataError(f"{name}: {error}; {kept}") from None
+    if json:
+        console.write_json({"entries": count, "skipped": opened.skipped})
+    else:
+        console.tell(
+            f"{count} entries loaded" + (f", {opened.skipped} non-files skipped" if opened.skipped else "")
+        )
+
+
+@app.command(epilog=console.EXIT_CODES_HELP)
+def dump(
+    database: Database,
+    output: Annotated[str, typer.Option("--output", "-o", help="Write here; - is standard output.")] = "-",
+    form: Annotated[
+        DumpFormat, typer.Option("--format", help="JSON lines, or the text of mdb_dump (-print: of -p).")
+    ] = DumpFormat.JSONL,
+) -> None:
+    """Write all entries in key order, so that load can read them.
+
+    JSON lines are {"key": "text", "value": "text"}; what is not UTF-8 stands in base64, under "key_base64"
+    and "value_base64".
+    """
+    from kvwasi.formats import jsonl, mdb
+
+    with _open(database, "r") as store, _open_output(output) as stream:
+        if form is DumpFormat.JSONL:
+            jsonl.write(store.items(), stream)
+            return
+        stats = store.stats()
+        map_bytes = mdb.map_bytes_for(stats.keys, stats.live_bytes)
+        how: mdb.Form = "print" if form is DumpFormat.MDB_PRINT else "bytevalue"
+        mdb.write(store.items(), stream, form=how, map_bytes=map_bytes)
+
+
+@app.command(epilog=console.EXIT_CODES_HELP)
+def stats(database: Database, json: Json = False) -> None:
+    """Print what is known of a database: keys, bytes, sectors, commits."""
+    with _open(database, "r") as store:
+        console.write_facts(asdict(store.stats()), as_json=json)
+
+
+@app.command(epilog=console.EXIT_CODES_HELP)
+def check(database: Database, json: Json = False) -> int:
+    """Read everything and verify every checksum; changes nothing. Exit code 3 if something is damaged."""
+    with _open(database, "r") as store:
+        problems = store.check()
+    if json:
+        console.write_json({"ok": not problems, "problems": [str(problem) for problem in problems]})
+    for problem in () if json else problems:
+        console.write(f"{problem}\n".encode())
+    if problems:
+        return console.complain(console.EXIT_DATA, f"{database}: {len(problems)} problems")
+    if not json:
+        console.tell(f"{database}: no problem found")
+    return 0
+
+
+@app.command(epilog=console.EXIT_CODES_HELP)
+def compact(database: Database, json: Json = False) -> None:
+    """Rewrite what is live and give the rest of the space back to the file system."""
+    before = os.stat(database).st_size
+    with _open(database, "w") as store:
+        store.compact()
+    after = os.stat(database).st_size
+    if json:
+        console.write_json({"file_bytes_before": before, "file_bytes": after})
+    else:
+        console.tell(f"{before} bytes before, {after} bytes now")
+
+
+@app.command(epilog=console.EXIT_CODES_HELP)
+def run(
+    module: Annotated[str, typer.Argument(metavar="MODULE.wasm", help="A WASI preview1 program.")],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="-- ARGS", help="Its arguments.")] = None,
+    directories: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dir", metavar="HOST[::GUEST][:ro][:exclusive]", help="A directory it may use; may be repeated."
+        ),
+    ] = None,
+    environment: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="NAME[=VALUE]", help="A variable it sees; without VALUE, ours."),
+    ] = None,
+    argv0: Annotated[str | None, typer.Option(metavar="NAME", help="Its name for itself.")] = None,
+) -> int:
+    """Run a WASI program on the fast WASI host. The exit code is the program's.
+
+    :ro makes a directory read-only; :exclusive promises that nobody else changes its files (and is faster).
+    """
+    from kvwasi.wasi import run_module
+
+    preopens = [_parse_preopen(text) for text in directories or ()]
+    variables = dict(_parse_variable(text) for text in environment or ())
+    return run_module(module, args=arguments or (), env=variables, preopens=preopens, argv0=argv0)
+
+
+def _parse(text: str, form: KeyFormat, name: str) -> bytes:
+    """The bytes that an argument stands for. As text these are the bytes that the shell passed."""
+    import base64
+
+    try:
+        if form is KeyFormat.HEX:
+            return bytes.fromhex(text)
+        if form is KeyFormat.BASE64:
+            return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is not {form}", param_hint=name) from None
+    return os.fsencode(text)
+
+
+def _show(data: bytes, form: KeyFormat) -> bytes:
+    import base64
+
+    if form is KeyFormat.HEX:
+        return data.hex().encode("ascii")
+    return base64.b64encode(data) if form is KeyFormat.BASE64 else data
+
+
+def _parse_preopen(text: str) -> "Preopen":
+    """``HOST[::GUEST][:ro][:exclusive]``: without GUEST the guest sees the host's name."""
+    from kvwasi.wasi import Preopen
+
+    options = set[str]()
+    while text.endswith((":ro", ":exclusive")):
+        text, _, option = text.rpartition(":")
+        options.add(option)
+    host, _, guest = text.partition("::")
+    if not host:
+        raise typer.BadParameter("the host's directory is missing", param_hint="--dir")
+    sharing: Literal["exclusive", "shared"] = "exclusive" if "exclusive" in options else "shared"
+    return Preopen(host, guest or host, write="ro" not in options, sharing=sharing)
+
+
+def _parse_variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    return name, value if equals else os.environ.get(name, "")
+
+
+def _open(database: str, flag: Literal["r", "w", "c"]) -> "Store":
+    import kvwasi
+
+    return kvwasi.open(database, flag)
+
+
+@contextlib.contextmanager
+def _open_source(path: str, form: LoadFormat, database: str) -> "Iterator[Source]":
+    from kvwasi.formats import source
+
+    if path == "-":
+        stream = console.stdin()
+        yield source.Source(source.read(stream, form.value), None, lambda: 0)
+        return
+    status = os.stat(database) if os.path.exists(database) else None
+    with source.open_path(path, form.value, exclude=status) as opened:
+        yield opened
+
+
+def _load(store: "Store", source: "Source", batch: int) -> Iterator[int]:
+    """Put the entries, in batches or (``batch`` 0) all in one transaction; yield how many went in so far."""
+    from kvwasi.formats.source import batches
+
+    count = 0
+    with contextlib.nullcontext(store) if batch else store.transaction() as target:
+        for entries in batches(source.entries, batch or BATCH_ENTRIES):
+            target.put_many(entries)
+            count += len(entries)
+            yield count
+
+
+@contextlib.contextmanager
+def _progress(source: "Source") -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, nothing elsewhere. It is told how many entries are in."""
+    if source.size_bytes is None or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    with typer.progressbar(length=source.size_bytes, label="loading", file=sys.stderr) as bar:
+
+        def show(count: int) -> None:
+            bar.label = f"{count} entries"
+            bar.update(source.position_bytes() - bar.pos)
+
+        yield show
+
+
+@contextlib.contextmanager
+def _open_output(path: str) -> Iterator[BinaryIO]:
+    if path == "-":
+        yield console.stdout()
+    else:
+        with open(path, "wb") as stream:
+            yield stream
 
 
 def main() -> None:
     """Entry point of the ``kvwasi`` command."""
+    console.run(lambda: app(standalone_mode=False))

@@ -25,6 +25,11 @@ def encode_member(name: str, data: bytes) -> dict[str, str]:
         return {f"{name}_base64": base64.b64encode(data).decode("ascii")}
 
 
+def encode_key(key: bytes) -> bytes:
+    """A key alone as a line, with its line end."""
+    return json.dumps(encode_member("key", key), ensure_ascii=False).encode("utf-8") + b"\n"
+
+
 def encode_line(entry: Entry) -> bytes:
     """One entry as a line, with its line end."""
     key, value = entry

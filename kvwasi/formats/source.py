@@ -1,0 +1,80 @@
+"""What ``load`` reads: a directory, a file or a stream, its format recognised, as entries and as batches."""
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+from kvwasi.formats import jsonl, mdb, tree
+from kvwasi.formats.errors import Entry
+
+Format = Literal["auto", "jsonl", "mdb", "tree"]
+
+BATCH_BYTES_MAX = 8 << 20
+"""A batch ends once it holds this much, so that memory stays bounded whatever the values are."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Entries to load, and how far their reading has come."""
+
+    entries: Iterator[Entry]
+    size_bytes: int | None
+    """None where it is not known before the end: a pipe."""
+    position_bytes: Callable[[], int]
+    skipped: int = 0
+    """Things in a directory tree that are no regular files."""
+
+
+@contextlib.contextmanager
+def open_path(path: str, form: Format = "auto", *, exclude: os.stat_result | None = None) -> Iterator[Source]:
+    """Open a directory or a file. ``exclude`` is left out of a directory: the database itself, say."""
+    status = os.stat(path)
+    if form == "tree" or (form == "auto" and stat.S_ISDIR(status.st_mode)):
+        yield _tree_source(tree.scan(path, exclude=exclude))
+        return
+    with open(path, "rb") as stream:
+        size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else None
+        yield Source(read(stream, form), size_bytes, stream.tell if size_bytes else lambda: 0)
+
+
+def read(stream: BinaryIO, form: Format = "auto") -> Iterator[Entry]:
+    """The entries of ``stream``; ``auto`` takes what begins with ``VERSION=`` for mdb_dump's format."""
+    if form == "auto":
+        head: bytes = stream.peek(8)[:8]  # type: ignore[attr-defined]
+        form = "mdb" if head == b"VERSION=" else "jsonl"
+    return mdb.read(stream) if form == "mdb" else jsonl.read(stream)
+
+
+def batches(
+    entries: Iterable[Entry], count_max: int, bytes_max: int = BATCH_BYTES_MAX
+) -> Iterator[list[Entry]]:
+    """Group ``entries``; a batch ends at ``count_max`` entries or once it holds ``bytes_max``.
+
+    >>> [len(batch) for batch in batches([(b"k", b"v")] * 5, 2)]
+    [2, 2, 1]
+    """
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        batch.append(entry)
+        size += len(entry[0]) + len(entry[1])
+        if len(batch) >= count_max or size >= bytes_max:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _tree_source(found: tree.Tree) -> Source:
+    read_bytes = 0
+
+    def entries() -> Iterator[Entry]:
+        nonlocal read_bytes
+        for key, value in tree.read(found):
+            read_bytes += len(value)
+            yield key, value
+
+    return Source(entries(), sum(file.size_bytes for file in found.files), lambda: read_bytes, found.skipped)
