@@ -1,0 +1,133 @@
+#include "node.h"
+
+#include <string.h>
+
+#include "format.h"
+
+uint32_t kv_common_prefix(kv_key a, kv_key b) {
+    uint32_t shorter = a.length < b.length ? a.length : b.length, n = 0;
+    while (n < shorter && a.data[n] == b.data[n]) n++;
+    return n;
+}
+
+int kv_compare(kv_key a, kv_key b) {
+    uint32_t shorter = a.length < b.length ? a.length : b.length;
+    int order = shorter == 0 ? 0 : memcmp(a.data, b.data, shorter);
+    if (order != 0) return order;
+    return a.length < b.length ? -1 : a.length > b.length;
+}
+
+static inline uint32_t head_of(const uint8_t *suffix, uint32_t length) {
+    if (length >= 4) return __builtin_bswap32(kv_load32(suffix));
+    uint32_t head = 0;
+    for (uint32_t i = 0; i < length; i++) head |= (uint32_t)suffix[i] << (24 - 8 * i);
+    return head;
+}
+
+void kv_node_begin(kv_node *node, uint32_t level, kv_key low, kv_key high) {
+    uint32_t prefix = low.data == NULL || high.data == NULL ? 0 : kv_common_prefix(low, high);
+    memset(node, 0, sizeof *node);
+    node->level = (uint8_t)level;
+    node->prefix = (uint16_t)prefix;
+    node->heap = (uint16_t)(KV_NODE_BYTES - prefix);
+    if (prefix > 0) memcpy((uint8_t *)node + node->heap, low.data, prefix);
+}
+
+/* First slot in [from, from + count) whose head is >= `head`; the loop has no branch on the data. */
+static inline uint32_t lower_bound(const kv_slot *slots, uint32_t from, uint32_t count, uint32_t head) {
+    const kv_slot *base = slots + from;
+    while (count > 1) {
+        uint32_t half = count / 2;
+        base = base[half - 1].head < head ? base + half : base;
+        count -= half;
+    }
+    return (uint32_t)(base - slots) + (count == 1 && base->head < head ? 1 : 0);
+}
+
+uint32_t kv_node_search(const kv_node *node, kv_key key, bool *equal) {
+    assert(key.length >= node->prefix);
+    kv_key suffix = {key.data + node->prefix, key.length - node->prefix};
+    uint32_t head = head_of(suffix.data, suffix.length);
+    uint32_t low = lower_bound(node->slots, 0, node->count, head);
+    *equal = false;
+    if (low == node->count || node->slots[low].head != head) return low;
+    uint32_t high = low + 1; /* heads are equal in [low, high): compare whole suffixes there */
+    if (high < node->count && node->slots[high].head == head)
+        high = head == UINT32_MAX ? node->count : lower_bound(node->slots, high, node->count - high, head + 1);
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        kv_key other = {kv_suffix(node, middle), node->slots[middle].length};
+        int order = kv_compare(other, suffix);
+        if (order == 0) {
+            *equal = true;
+            return middle;
+        }
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+uint32_t kv_node_used(const kv_node *node) {
+    return KV_NODE_HEADER_BYTES + node->count * (uint32_t)sizeof(kv_slot) + (KV_NODE_BYTES - node->heap) - node->dead;
+}
+
+/* Close the gaps that removed entries left in the heap. */
+static void tidy(kv_node *node) {
+    uint8_t copy[KV_NODE_BYTES];
+    memcpy(copy, node, KV_NODE_BYTES);
+    const kv_node *old = (const kv_node *)(const void *)copy;
+    uint32_t heap = KV_NODE_BYTES - node->prefix, payload = kv_payload_bytes(node);
+    for (uint32_t i = 0; i < node->count; i++) {
+        uint32_t bytes = payload + old->slots[i].length;
+        heap -= bytes;
+        memcpy((uint8_t *)node + heap, copy + old->slots[i].offset, bytes);
+        node->slots[i].offset = (uint16_t)heap;
+    }
+    node->heap = (uint16_t)heap;
+    node->dead = 0;
+}
+
+bool kv_node_insert(kv_node *node, uint32_t index, kv_key suffix, const void *payload) {
+    uint32_t payload_bytes = kv_payload_bytes(node), bytes = payload_bytes + suffix.length;
+    uint32_t slots_end = KV_NODE_HEADER_BYTES + (node->count + 1u) * (uint32_t)sizeof(kv_slot);
+    if (slots_end + bytes > node->heap) {
+        if (slots_end + bytes > (uint32_t)node->heap + node->dead) return false;
+        tidy(node);
+    }
+    node->heap = (uint16_t)(node->heap - bytes);
+    uint8_t *entry = (uint8_t *)node + node->heap;
+    memcpy(entry, payload, payload_bytes);
+    if (suffix.length > 0) memcpy(entry + payload_bytes, suffix.data, suffix.length);
+    memmove(node->slots + index + 1, node->slots + index, (node->count - index) * sizeof(kv_slot));
+    node->slots[index] = (kv_slot){
+        .head = head_of(suffix.data, suffix.length), .offset = node->heap, .length = (uint16_t)suffix.length};
+    node->count++;
+    return true;
+}
+
+void kv_node_remove(kv_node *node, uint32_t index) {
+    node->dead = (uint16_t)(node->dead + kv_payload_bytes(node) + node->slots[index].length);
+    memmove(node->slots + index, node->slots + index + 1, (node->count - index - 1u) * sizeof(kv_slot));
+    node->count--;
+}
+
+kv_key kv_node_key(const kv_node *node, uint32_t index, uint8_t *to) {
+    uint32_t suffix = node->slots[index].length;
+    memcpy(to, kv_prefix(node), node->prefix);
+    memcpy(to + node->prefix, kv_suffix(node, index), suffix);
+    return (kv_key){to, node->prefix + suffix};
+}
+
+uint32_t kv_node_child(const kv_node *node, uint32_t index) {
+    return index == 0 ? node->first : kv_load32(kv_payload(node, index - 1));
+}
+
+void kv_node_set_child(kv_node *node, uint32_t index, uint32_t child) {
+    if (index == 0)
+        node->first = child;
+    else
+        kv_store32(kv_payload(node, index - 1), child);
+}

@@ -1,0 +1,95 @@
+/* One node of the tree: its layout, and what can be done inside it.
+ *
+ * A header, an array of slots in key order, free space, and a heap that grows down from the end. All keys of a node share a
+ * prefix, which is stored once at the node's end: it is what the separators on both sides of the node share, so every
+ * key that may ever belong here begins with it. A slot carries the first four bytes of the rest of its key, and most
+ * searches touch nothing else. */
+#ifndef KV_NODE_H
+#define KV_NODE_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "nodes.h"
+
+typedef struct kv_key {
+    const uint8_t *data;
+    uint32_t length;
+} kv_key;
+
+/* Where a value lies in the file. */
+typedef struct kv_place {
+    uint64_t offset;
+    uint32_t length;
+    uint32_t sum;
+} kv_place;
+
+typedef struct kv_slot {
+    uint32_t head;   /* first four bytes of the suffix, big-endian, zeros behind a shorter one */
+    uint16_t offset; /* of the entry in the node: payload, then suffix */
+    uint16_t length; /* of the suffix */
+} kv_slot;
+
+/* A leaf's payload is a kv_place; that of an inner node the number of the child that holds the keys >= the slot's. */
+typedef struct kv_node {
+    uint8_t level; /* 0: leaf */
+    uint8_t reserved_1;
+    uint16_t count;
+    uint16_t heap;   /* offset of the lowest byte of the heap */
+    uint16_t dead;   /* bytes of the heap that are no longer used */
+    uint16_t prefix; /* length */
+    uint16_t reserved_2;
+    uint32_t first; /* inner: the child that holds the keys below slot 0's */
+    uint8_t reserved_3[16];
+    kv_slot slots[];
+} kv_node;
+
+#define KV_NODE_HEADER_BYTES 32u
+static_assert(sizeof(kv_node) == KV_NODE_HEADER_BYTES && sizeof(kv_slot) == 8 && sizeof(kv_place) == 16, "layout");
+
+/* The smallest entry of an inner node takes a slot, a child and one byte. */
+#define KV_NODE_SLOTS_MAX ((KV_NODE_BYTES - KV_NODE_HEADER_BYTES) / (sizeof(kv_slot) + 4 + 1) + 1)
+#define KV_PAYLOAD_MAX 16u
+
+static inline kv_node *kv_node_get(const kv_nodes *nodes, uint32_t node) { return kv_node_bytes(nodes, node); }
+
+static inline uint32_t kv_payload_bytes(const kv_node *node) {
+    return node->level == 0 ? (uint32_t)sizeof(kv_place) : (uint32_t)sizeof(uint32_t);
+}
+static inline uint8_t *kv_payload(const kv_node *node, uint32_t index) {
+    return (uint8_t *)node + node->slots[index].offset;
+}
+static inline const uint8_t *kv_suffix(const kv_node *node, uint32_t index) {
+    return kv_payload(node, index) + kv_payload_bytes(node);
+}
+static inline const uint8_t *kv_prefix(const kv_node *node) {
+    return (const uint8_t *)node + KV_NODE_BYTES - node->prefix;
+}
+
+/* Empty the node, for keys in [low, high); a fence with data == NULL is open. */
+void kv_node_begin(kv_node *node, uint32_t level, kv_key low, kv_key high);
+/* Index of the first slot whose key is >= `key`, which must lie between the node's fences. */
+uint32_t kv_node_search(const kv_node *node, kv_key key, bool *equal);
+/* Put an entry at `index`: false when it does not fit. `suffix` is the key behind the prefix. */
+bool kv_node_insert(kv_node *node, uint32_t index, kv_key suffix, const void *payload);
+void kv_node_remove(kv_node *node, uint32_t index);
+/* Bytes in use: header, slots, prefix and live entries. */
+uint32_t kv_node_used(const kv_node *node);
+/* The whole key of a slot into `to` (KV_KEY_MAX bytes). */
+kv_key kv_node_key(const kv_node *node, uint32_t index, uint8_t *to);
+
+/* Child number `index` of count + 1. */
+uint32_t kv_node_child(const kv_node *node, uint32_t index);
+void kv_node_set_child(kv_node *node, uint32_t index, uint32_t child);
+/* Number of the child that holds `key`. */
+static inline uint32_t kv_node_child_index(const kv_node *node, kv_key key) {
+    bool equal;
+    uint32_t index = kv_node_search(node, key, &equal);
+    return index + (equal ? 1 : 0);
+}
+
+uint32_t kv_common_prefix(kv_key a, kv_key b);
+int kv_compare(kv_key a, kv_key b);
+
+#endif

@@ -1,0 +1,308 @@
+#include "tree.h"
+
+#include <string.h>
+
+#define MERGE_BELOW (KV_NODE_BYTES / 4)     /* a node with less in use looks for a sibling */
+#define MERGE_UP_TO (KV_NODE_BYTES * 3 / 4) /* and joins it when the two together stay below this */
+
+/* Walk down to the leaf that holds `key`; true when the key is there. */
+static bool descend(const kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path) {
+    uint32_t at = root->node;
+    for (uint32_t level = root->height - 1; level > 0; level--) {
+        const kv_node *node = kv_node_get(nodes, at);
+        uint32_t index = kv_node_child_index(node, key);
+        path->steps[level] = (kv_step){at, index};
+        at = kv_node_child(node, index);
+    }
+    bool equal;
+    uint32_t index = kv_node_search(kv_node_get(nodes, at), key, &equal);
+    path->steps[0] = (kv_step){at, index};
+    return equal;
+}
+
+bool kv_tree_get(const kv_nodes *nodes, const kv_root *root, kv_key key, kv_place *place) {
+    if (root->node == 0) return false;
+    const kv_node *node = kv_node_get(nodes, root->node);
+    while (node->level > 0) node = kv_node_get(nodes, kv_node_child(node, kv_node_child_index(node, key)));
+    bool equal;
+    uint32_t index = kv_node_search(node, key, &equal);
+    if (equal) memcpy(place, kv_payload(node, index), sizeof *place);
+    return equal;
+}
+
+/* Make every node of the path the writer's own, copying those that others can reach. */
+static void own_path(kv_nodes *nodes, kv_root *root, kv_path *path) {
+    if (kv_node_is_own(nodes, path->steps[0].node)) return; /* then all above it are, too */
+    for (uint32_t level = root->height; level-- > 0;) {
+        kv_step *step = &path->steps[level];
+        if (kv_node_is_own(nodes, step->node)) continue;
+        uint32_t copy = kv_nodes_take(nodes);
+        memcpy(kv_node_bytes(nodes, copy), kv_node_bytes(nodes, step->node), KV_NODE_BYTES);
+        kv_nodes_retire(nodes, step->node);
+        step->node = copy;
+        if (level + 1 == root->height) {
+            root->node = copy;
+        } else {
+            const kv_step *above = &path->steps[level + 1];
+            kv_node_set_child(kv_node_get(nodes, above->node), above->index, copy);
+        }
+    }
+}
+
+/* The separator left of child `index` of the node at `level`, or of the first ancestor that has one; data NULL: none. */
+static kv_key low_fence(const kv_nodes *nodes, const kv_root *root, const kv_path *path, uint32_t level,
+                        uint32_t index, uint8_t *buffer) {
+    for (; level < root->height; index = path->steps[++level].index) {
+        if (index > 0) return kv_node_key(kv_node_get(nodes, path->steps[level].node), index - 1, buffer);
+        if (level + 1 == root->height) break;
+    }
+    return (kv_key){NULL, 0};
+}
+
+static kv_key high_fence(const kv_nodes *nodes, const kv_root *root, const kv_path *path, uint32_t level,
+                         uint32_t index, uint8_t *buffer) {
+    for (; level < root->height; index = path->steps[++level].index) {
+        const kv_node *node = kv_node_get(nodes, path->steps[level].node);
+        if (index < node->count) return kv_node_key(node, index, buffer);
+        if (level + 1 == root->height) break;
+    }
+    return (kv_key){NULL, 0};
+}
+
+/* ---- splitting ---- */
+
+/* An entry on its way into a new node; its suffix is behind the prefix of the node that was split. */
+typedef struct entry {
+    const uint8_t *payload;
+    kv_key suffix;
+} entry;
+
+typedef struct split {
+    uint8_t source[KV_NODE_BYTES]; /* the node as it was */
+    entry entries[KV_NODE_SLOTS_MAX + 1];
+    uint32_t count;
+    uint8_t low[KV_KEY_MAX], high[KV_KEY_MAX], separator[KV_KEY_MAX], full[KV_KEY_MAX];
+} split;
+
+static split work; /* one guest, one thread: too large for the stack of a wasm module */
+
+static void gather(split *s, uint32_t index, kv_key suffix, const void *payload) {
+    const kv_node *source = (const kv_node *)(const void *)s->source;
+    s->count = 0;
+    for (uint32_t i = 0; i <= source->count; i++) {
+        if (i == index) s->entries[s->count++] = (entry){payload, suffix};
+        if (i == source->count) break;
+        s->entries[s->count++] = (entry){kv_payload(source, i), {kv_suffix(source, i), source->slots[i].length}};
+    }
+}
+
+/* How many entries stay on the left: half of the bytes, or nearly all where keys come in order. */
+static uint32_t split_point(const split *s, uint32_t index, bool first, bool last) {
+    const kv_node *source = (const kv_node *)(const void *)s->source;
+    bool inner = source->level > 0;
+    if (last && index + 1 == s->count) return inner ? s->count - 2 : s->count - 1;
+    if (first && index == 0) return 1;
+    uint32_t total = 0, left = 0, n = 0;
+    for (uint32_t i = 0; i < s->count; i++) total += s->entries[i].suffix.length + (uint32_t)sizeof(kv_slot) + 16;
+    while (n < s->count - 1 && left < total / 2) left += s->entries[n++].suffix.length + (uint32_t)sizeof(kv_slot) + 16;
+    if (n == 0) n = 1;
+    if (inner && n > s->count - 2) n = s->count - 2;
+    return n;
+}
+
+/* Append entries [from, to) to a node that was just begun. */
+static void append_entries(split *s, kv_node *node, uint32_t from, uint32_t to) {
+    const kv_node *source = (const kv_node *)(const void *)s->source;
+    for (uint32_t i = from; i < to; i++) {
+        const entry *e = &s->entries[i];
+        kv_key suffix = e->suffix;
+        if (node->prefix >= source->prefix) { /* fences grew tighter: drop what became prefix */
+            uint32_t drop = node->prefix - source->prefix;
+            suffix = (kv_key){suffix.data + drop, suffix.length - drop};
+        } else { /* wider: take some of the old prefix back */
+            uint32_t back = source->prefix - node->prefix;
+            memcpy(s->full, kv_prefix(source) + node->prefix, back);
+            memcpy(s->full + back, suffix.data, suffix.length);
+            suffix = (kv_key){s->full, back + suffix.length};
+        }
+        bool fits = kv_node_insert(node, node->count, suffix, e->payload);
+        assert(fits);
+        (void)fits;
+    }
+}
+
+/* Build s->separator, the shortest key that is above the left part and not above the right. */
+static kv_key find_separator(split *s, uint32_t point) {
+    const kv_node *source = (const kv_node *)(const void *)s->source;
+    kv_key right = s->entries[point].suffix;
+    uint32_t length = right.length;
+    if (source->level == 0) length = kv_common_prefix(s->entries[point - 1].suffix, right) + 1;
+    memcpy(s->separator, kv_prefix(source), source->prefix);
+    memcpy(s->separator + source->prefix, right.data, length);
+    return (kv_key){s->separator, source->prefix + length};
+}
+
+static void add_root(kv_nodes *nodes, kv_root *root, uint32_t left, kv_key separator, uint32_t right) {
+    uint32_t top = kv_nodes_take(nodes);
+    kv_node *node = kv_node_get(nodes, top);
+    kv_node_begin(node, root->height, (kv_key){NULL, 0}, (kv_key){NULL, 0});
+    node->first = left;
+    bool fits = kv_node_insert(node, 0, separator, &right);
+    assert(fits);
+    (void)fits;
+    root->node = top;
+    root->height++;
+}
+
+/* Put an entry at the path's place in `level`, splitting as far up as needed. `key` is a whole key. */
+static void insert_at(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key, const void *payload) {
+    uint32_t child = 0;
+    for (uint32_t level = 0;; level++) {
+        kv_step *step = &path->steps[level];
+        kv_node *node = kv_node_get(nodes, step->node);
+        kv_key suffix = {key.data + node->prefix, key.length - node->prefix};
+        if (kv_node_insert(node, step->index, suffix, payload)) return;
+
+        split *s = &work;
+        uint8_t carried[KV_KEY_MAX]; /* the key may lie in s->separator, which is about to be written */
+        memcpy(carried, suffix.data, suffix.length);
+        memcpy(s->source, node, KV_NODE_BYTES);
+        gather(s, step->index, (kv_key){carried, suffix.length}, payload);
+        kv_key low = {NULL, 0}, high = {NULL, 0};
+        if (level + 1 < root->height) {
+            low = low_fence(nodes, root, path, level + 1, path->steps[level + 1].index, s->low);
+            high = high_fence(nodes, root, path, level + 1, path->steps[level + 1].index, s->high);
+        }
+        uint32_t point = split_point(s, step->index, low.data == NULL, high.data == NULL);
+        kv_key separator = find_separator(s, point);
+        uint32_t right = kv_nodes_take(nodes);
+        kv_node *right_node = kv_node_get(nodes, right);
+        uint32_t first = ((const kv_node *)(const void *)s->source)->first;
+        kv_node_begin(node, level, low, separator);
+        kv_node_begin(right_node, level, separator, high);
+        node->first = first;
+        append_entries(s, node, 0, point);
+        if (level > 0) { /* the middle key moves up, its child becomes the right node's first */
+            memcpy(&right_node->first, s->entries[point].payload, sizeof right_node->first);
+            point++;
+        }
+        append_entries(s, right_node, point, s->count);
+        child = right;
+        key = separator;
+        payload = &child;
+        if (level + 1 == root->height) {
+            add_root(nodes, root, step->node, separator, right);
+            return;
+        }
+    }
+}
+
+bool kv_tree_put(kv_nodes *nodes, kv_root *root, kv_key key, const kv_place *place, kv_place *old) {
+    if (root->node == 0) {
+        root->node = kv_nodes_take(nodes);
+        root->height = 1;
+        kv_node_begin(kv_node_get(nodes, root->node), 0, (kv_key){NULL, 0}, (kv_key){NULL, 0});
+    }
+    kv_path path;
+    bool there = descend(nodes, root, key, &path);
+    own_path(nodes, root, &path);
+    if (there) {
+        uint8_t *payload = kv_payload(kv_node_get(nodes, path.steps[0].node), path.steps[0].index);
+        memcpy(old, payload, sizeof *old);
+        memcpy(payload, place, sizeof *place);
+        return true;
+    }
+    insert_at(nodes, root, &path, key, place);
+    root->count++;
+    return false;
+}
+
+/* ---- deleting ---- */
+
+/* Join the node at `level` with a sibling when both fit one node. True: the parent lost a child. */
+static bool join_sibling(kv_nodes *nodes, kv_root *root, kv_path *path, uint32_t level) {
+    kv_step *up = &path->steps[level + 1];
+    kv_node *parent = kv_node_get(nodes, up->node);
+    if (parent->count == 0) return false;
+    bool with_right = up->index < parent->count;
+    uint32_t left_index = with_right ? up->index : up->index - 1;
+    uint32_t mine = path->steps[level].node;
+    uint32_t other = kv_node_child(parent, with_right ? left_index + 1 : left_index);
+    kv_node *node = kv_node_get(nodes, mine);
+    const kv_node *left = kv_node_get(nodes, with_right ? mine : other);
+    const kv_node *right = kv_node_get(nodes, with_right ? other : mine);
+
+    split *s = &work;
+    kv_key low = low_fence(nodes, root, path, level + 1, left_index, s->low);
+    kv_key high = high_fence(nodes, root, path, level + 1, left_index + 1, s->high);
+    kv_key separator = kv_node_key(parent, left_index, s->separator);
+    uint32_t prefix = low.data == NULL || high.data == NULL ? 0 : kv_common_prefix(low, high);
+    uint32_t grown = kv_node_used(left) + (left->prefix - prefix) * left->count + kv_node_used(right) +
+                     (right->prefix - prefix) * right->count + separator.length + (uint32_t)sizeof(kv_slot) + 4;
+    if (grown > MERGE_UP_TO) return false;
+
+    static uint8_t joined[KV_NODE_BYTES];
+    kv_node *target = (kv_node *)(void *)joined;
+    kv_node_begin(target, level, low, high);
+    target->first = left->first;
+    memcpy(s->source, left, KV_NODE_BYTES);
+    gather(s, UINT32_MAX, (kv_key){NULL, 0}, NULL);
+    append_entries(s, target, 0, s->count);
+    if (level > 0) {
+        bool fits = kv_node_insert(target, target->count,
+                                   (kv_key){separator.data + prefix, separator.length - prefix}, &right->first);
+        assert(fits);
+        (void)fits;
+    }
+    memcpy(s->source, right, KV_NODE_BYTES);
+    gather(s, UINT32_MAX, (kv_key){NULL, 0}, NULL);
+    append_entries(s, target, 0, s->count);
+    memcpy(node, joined, KV_NODE_BYTES);
+    kv_nodes_retire(nodes, other);
+    kv_node_set_child(parent, left_index, mine);
+    kv_node_remove(parent, left_index);
+    return true;
+}
+
+bool kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_key key, kv_place *old) {
+    if (root->node == 0) return false;
+    kv_path path;
+    if (!descend(nodes, root, key, &path)) return false;
+    own_path(nodes, root, &path);
+    kv_node *leaf = kv_node_get(nodes, path.steps[0].node);
+    memcpy(old, kv_payload(leaf, path.steps[0].index), sizeof *old);
+    kv_node_remove(leaf, path.steps[0].index);
+    root->count--;
+    for (uint32_t level = 0; level + 1 < root->height; level++) {
+        if (kv_node_used(kv_node_get(nodes, path.steps[level].node)) >= MERGE_BELOW) break;
+        if (!join_sibling(nodes, root, &path, level)) break;
+    }
+    for (;;) { /* a top without keys gives way to its only child */
+        const kv_node *top = kv_node_get(nodes, root->node);
+        if (top->count > 0) break;
+        uint32_t below = top->level > 0 ? top->first : 0;
+        kv_nodes_retire(nodes, root->node);
+        root->node = below;
+        root->height--;
+        if (below == 0) break;
+    }
+    return true;
+}
+
+void kv_tree_clear(kv_nodes *nodes, kv_root *root) {
+    if (root->node == 0) return;
+    kv_step stack[KV_HEIGHT_MAX];
+    uint32_t depth = 0;
+    stack[depth++] = (kv_step){root->node, 0};
+    while (depth > 0) { /* children before their parent */
+        kv_step *top = &stack[depth - 1];
+        const kv_node *node = kv_node_get(nodes, top->node);
+        if (node->level > 0 && top->index <= node->count) {
+            stack[depth++] = (kv_step){kv_node_child(node, top->index++), 0};
+            continue;
+        }
+        kv_nodes_retire(nodes, top->node);
+        depth--;
+    }
+    *root = (kv_root){0, 0, 0, 0};
+}
