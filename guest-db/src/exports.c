@@ -1,3 +1,191 @@
-#include "kv_guest.h"
+/* The guest's ABI over the one database that a guest holds: arguments out of the block, results into it. */
+#include <stdlib.h>
 
-uint32_t kv_guest_init(void) { return 0; }
+#include "db.h"
+
+static kv_db *db;
+static kv_guest_block block;
+static _Alignas(8) uint8_t data[KV_DATA_CAPACITY];
+
+/* Results that accompany a status. */
+static kv_status answer(kv_status status) {
+    if (status == KV_NEEDS_SYNC) {
+        block.position = db->position;
+    } else if (status >= KV_INVALID && db != NULL) {
+        block.position = db->error.offset;
+        block.os_error = db->error.os_error;
+        block.detail = db->error.detail;
+        db->error = (kv_error){0};
+    }
+    return status;
+}
+
+static kv_key key_argument(uint32_t length) { return (kv_key){block.key, length}; }
+
+uint32_t kv_guest_init(void) {
+    block.data_address = (uint32_t)(uintptr_t)data;
+    block.abi = KV_GUEST_ABI;
+    block.fd = -1;
+    return (uint32_t)(uintptr_t)&block;
+}
+
+kv_status kv_guest_open(uint32_t path_length, uint32_t flags, uint32_t sector_bytes) {
+    if (db != NULL) return KV_BUSY;
+    if (path_length == 0 || path_length >= KV_PATH_MAX) return KV_INVALID;
+    char path[KV_PATH_MAX];
+    memcpy(path, data, path_length);
+    path[path_length] = 0;
+    if (strlen(path) != path_length) return KV_INVALID;
+    kv_open_options options = {
+        .path = path, .flags = flags, .sector_bytes = sector_bytes, .random_seed = block.random_seed};
+    kv_status status = kv_db_open(&options, &db);
+    if (status == KV_OK) {
+        block.fd = db->file->fd;
+    } else {
+        (void)answer(status);
+        kv_db_free(db);
+        db = NULL;
+    }
+    return status;
+}
+
+kv_status kv_guest_close_mark(void) { return db == NULL ? KV_CLOSED : answer(kv_db_close_mark(db)); }
+
+kv_status kv_guest_close(void) {
+    if (db == NULL) return KV_CLOSED;
+    kv_db_free(db);
+    db = NULL;
+    block.fd = -1;
+    return KV_OK;
+}
+
+kv_status kv_guest_get(uint32_t table, uint32_t key_length, uint32_t view) {
+    if (db == NULL) return KV_CLOSED;
+    if (table != 0) return KV_INVALID;
+    return answer(kv_db_get(db, key_argument(key_length), view, &block.value));
+}
+
+kv_status kv_guest_get_many(uint32_t table, uint32_t count, uint32_t bytes, uint32_t view) {
+    if (db == NULL) return KV_CLOSED;
+    if (table != 0 || bytes > sizeof data || count > sizeof data / sizeof(kv_value_ref)) return KV_INVALID;
+    /* results may be larger than the keys, which they replace */
+    uint8_t *keys = malloc((size_t)bytes + 1);
+    if (keys == NULL) return KV_NO_MEMORY;
+    memcpy(keys, data, bytes);
+    kv_value_ref *results = (kv_value_ref *)(void *)data;
+    kv_status status = KV_OK;
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < count && status == KV_OK; i++) {
+        uint32_t length = at + 4 <= bytes ? kv_load32(keys + at) : UINT32_MAX;
+        if (length > KV_KEY_MAX || at + 4 + length > bytes) {
+            status = KV_INVALID;
+            break;
+        }
+        status = kv_db_get(db, (kv_key){keys + at + 4, length}, view, &results[i]);
+        if (status == KV_NOT_FOUND) {
+            results[i] = (kv_value_ref){.where = KV_WHERE_MISSING};
+            status = KV_OK;
+        }
+        at += 4 + ((length + 3u) & ~3u);
+    }
+    free(keys);
+    return answer(status);
+}
+
+kv_status kv_guest_count(uint32_t table, uint32_t view) {
+    if (db == NULL) return KV_CLOSED;
+    return table != 0 ? KV_INVALID : kv_db_count(db, view, &block.count);
+}
+
+kv_status kv_guest_put(uint32_t table, uint32_t key_length, uint32_t value_length, uint32_t flags) {
+    if (db == NULL) return KV_CLOSED;
+    if (table != 0) return KV_INVALID;
+    kv_key key = key_argument(key_length);
+    return answer(flags & KV_IN_TRANSACTION ? kv_txn_put(db, table, key, data, value_length, flags, &block.value)
+                                            : kv_db_put(db, table, key, data, value_length, flags, &block.value));
+}
+
+kv_status kv_guest_delete(uint32_t table, uint32_t key_length, uint32_t flags) {
+    if (db == NULL) return KV_CLOSED;
+    if (table != 0) return KV_INVALID;
+    kv_key key = key_argument(key_length);
+    return answer(flags & KV_IN_TRANSACTION ? kv_txn_delete(db, table, key) : kv_db_delete(db, table, key, flags));
+}
+
+kv_status kv_guest_put_many(uint32_t table, uint32_t count, uint32_t bytes) {
+    if (db == NULL) return KV_CLOSED;
+    if (table != 0 || bytes > sizeof data) return KV_INVALID;
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (at + sizeof(kv_put_entry) > bytes) return KV_INVALID;
+        kv_put_entry entry;
+        memcpy(&entry, data + at, sizeof entry);
+        at += sizeof entry;
+        if (entry.key_length > bytes - at || entry.value_length > bytes - at - entry.key_length) return KV_INVALID;
+        kv_key key = {data + at, entry.key_length};
+        const uint8_t *value = data + at + entry.key_length;
+        kv_status status = kv_txn_put(db, table, key, value, entry.value_length, 0, &block.value);
+        if (status != KV_OK) return answer(status);
+        at += KV_ALIGN8((uint64_t)entry.key_length + entry.value_length);
+    }
+    return KV_OK;
+}
+
+kv_status kv_guest_value_begin(uint32_t table, uint32_t key_length, uint32_t value_length, uint32_t flags) {
+    if (db == NULL) return KV_CLOSED;
+    return table != 0 ? KV_INVALID : answer(kv_value_begin(db, table, key_argument(key_length), value_length, flags));
+}
+
+kv_status kv_guest_value_chunk(uint32_t bytes) {
+    if (db == NULL) return KV_CLOSED;
+    return bytes > sizeof data ? KV_INVALID : answer(kv_value_chunk(db, data, bytes));
+}
+
+kv_status kv_guest_value_end(void) { return db == NULL ? KV_CLOSED : answer(kv_value_end(db)); }
+
+kv_status kv_guest_txn_begin(void) { return db == NULL ? KV_CLOSED : answer(kv_txn_begin(db)); }
+kv_status kv_guest_txn_commit(uint32_t flags) { return db == NULL ? KV_CLOSED : answer(kv_txn_commit(db, flags)); }
+kv_status kv_guest_txn_rollback(void) { return db == NULL ? KV_CLOSED : answer(kv_txn_rollback(db)); }
+
+kv_status kv_guest_sync_begin(void) { return db == NULL ? KV_CLOSED : answer(kv_db_sync_begin(db)); }
+kv_status kv_guest_synced(uint64_t position) { return db == NULL ? KV_CLOSED : answer(kv_db_synced(db, position)); }
+kv_status kv_guest_sync_failed(int32_t os_error) {
+    return db == NULL ? KV_CLOSED : answer(kv_db_sync_failed(db, os_error));
+}
+kv_status kv_guest_flush(void) { return db == NULL ? KV_CLOSED : answer(kv_db_flush(db)); }
+
+kv_status kv_guest_cursor_open(uint32_t table, uint32_t start_length, uint32_t stop_length, uint32_t view,
+                               uint32_t flags) {
+    if (db == NULL) return KV_CLOSED;
+    if (table != 0 || start_length > KV_KEY_MAX || stop_length > KV_KEY_MAX) return KV_INVALID;
+    kv_key start = {block.key, start_length}, stop = {block.key2, stop_length};
+    return answer(kv_cursor_open(db, start, stop, view, flags, &block.handle));
+}
+
+kv_status kv_guest_cursor_next(uint32_t handle, uint32_t limit) {
+    return db == NULL ? KV_CLOSED : answer(kv_cursor_next(db, handle, limit, data, sizeof data, &block.count));
+}
+
+kv_status kv_guest_cursor_close(uint32_t handle) { return db == NULL ? KV_CLOSED : answer(kv_cursor_close(db, handle)); }
+
+kv_status kv_guest_stats(void) {
+    return db == NULL ? KV_CLOSED : answer(kv_db_stats(db, (kv_guest_stats_result *)(void *)data));
+}
+
+kv_status kv_guest_check_begin(void) { return db == NULL ? KV_CLOSED : answer(kv_check_begin(db)); }
+
+kv_status kv_guest_check_step(void) {
+    if (db == NULL) return KV_CLOSED;
+    return answer(kv_check_step(db, (kv_problem *)(void *)data, sizeof data / sizeof(kv_problem), &block.count));
+}
+
+kv_status kv_guest_compact_begin(void) { return db == NULL ? KV_CLOSED : answer(kv_compact_begin(db)); }
+
+kv_status kv_guest_compact_step(uint32_t flags) {
+    if (db == NULL) return KV_CLOSED;
+    kv_status status = answer(kv_compact_step(db, flags));
+    block.fd = status == KV_SYNC_FIRST ? db->compaction.target->fd : db->file->fd;
+    return status;
+}
+
+kv_status kv_guest_compact_abort(void) { return db == NULL ? KV_CLOSED : answer(kv_compact_abort(db)); }

@@ -85,7 +85,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are copied as t
 
 #define KV_FLAG_COMMIT 1u   /* this record ends its commit */
 #define KV_FLAG_EXTERNAL 2u /* the value lies in a run of value sectors: a u64 file offset follows the key */
-#define KV_FLAG_FLUSHED 4u  /* external: its bytes were durable before this record was written */
+#define KV_FLAG_FLUSHED 4u  /* commit marks: the external values of this commit were durable before the mark was written */
 
 #define KV_EXTERNAL_BYTES 8u
 

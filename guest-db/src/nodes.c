@@ -59,7 +59,7 @@ static kv_status add_chunk(kv_nodes *nodes) {
     return KV_OK;
 }
 
-static kv_status reserve_retired(kv_nodes *nodes, uint32_t count) {
+kv_status kv_nodes_reserve_retired(kv_nodes *nodes, uint32_t count) {
     uint64_t held = nodes->retired_end - nodes->retired_first;
     if (held + count <= nodes->retired_capacity) return KV_OK;
     uint32_t capacity = nodes->retired_capacity == 0 ? 1024 : nodes->retired_capacity;
@@ -85,7 +85,7 @@ kv_status kv_nodes_reserve(kv_nodes *nodes, uint32_t count) {
         kv_status status = add_chunk(nodes);
         if (status != KV_OK) return status;
     }
-    return reserve_retired(nodes, count);
+    return kv_nodes_reserve_retired(nodes, count);
 }
 
 uint32_t kv_nodes_take(kv_nodes *nodes) {

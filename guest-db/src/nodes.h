@@ -44,6 +44,8 @@ void kv_nodes_destroy(kv_nodes *nodes);
 
 /* Make sure that `count` nodes can be taken and as many retired without asking for memory. */
 kv_status kv_nodes_reserve(kv_nodes *nodes, uint32_t count);
+/* Room for `count` retirements alone. */
+kv_status kv_nodes_reserve_retired(kv_nodes *nodes, uint32_t count);
 uint32_t kv_nodes_take(kv_nodes *nodes); /* after kv_nodes_reserve */
 /* The writer's tree no longer refers to the node. */
 void kv_nodes_retire(kv_nodes *nodes, uint32_t node);

@@ -33,7 +33,7 @@ static inline uint32_t kv_tree_reserve(const kv_root *root) { return 2 * root->h
 bool kv_tree_put(kv_nodes *nodes, kv_root *root, kv_key key, const kv_place *place, kv_place *old);
 /* Remove `key`. True: it was there, at `*old`. */
 bool kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_key key, kv_place *old);
-/* Retire every node of the tree and leave it empty; needs room for `in_use` retirements. */
+/* Retire every node of the tree and leave it empty; kv_nodes_reserve_retired(in_use) comes before. */
 void kv_tree_clear(kv_nodes *nodes, kv_root *root);
 
 /* A position between or at keys of one version, which must stay unchanged while it is used. */

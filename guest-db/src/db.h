@@ -1,0 +1,216 @@
+/* One open database. */
+#ifndef KV_DB_H
+#define KV_DB_H
+
+#include "checksum.h"
+#include "log.h"
+#include "reader.h"
+#include "tree.h"
+
+#define KV_PATH_MAX 4096u
+
+/* A version that is kept: a root, and the pin that keeps its nodes. */
+typedef struct kv_version {
+    kv_root root;
+    uint32_t pin; /* KV_NO_PIN: not kept */
+} kv_version;
+
+typedef enum kv_txn_state { KV_TXN_NONE, KV_TXN_OPEN, KV_TXN_FAILED } kv_txn_state;
+
+/* The write transaction. */
+typedef struct kv_txn {
+    kv_txn_state state;
+    kv_root root;
+    uint32_t base_pin; /* keeps the version it began with */
+    uint64_t retired_end;
+    kv_log_mark log_mark;
+    uint64_t commit;
+    uint32_t records;
+    bool has_external;
+} kv_txn;
+
+/* A value above KV_INLINE_MAX on its way into its run. */
+typedef struct kv_incoming {
+    bool open;
+    uint32_t table, length, received;
+    uint64_t header; /* offset in the run of its record */
+    kv_xxh64_state sum;
+    uint32_t key_length;
+    uint8_t key[KV_KEY_MAX];
+} kv_incoming;
+
+typedef struct kv_cursor {
+    bool open, done;
+    uint32_t view, flags;
+    kv_version version; /* KV_VIEW_PUBLISHED */
+    kv_file *file;      /* in which that version's values lie */
+    bool has_start, has_stop;
+    uint32_t start_length, stop_length;
+    uint8_t start[KV_KEY_MAX], stop[KV_KEY_MAX]; /* what is left of the range */
+    bool after_start;                            /* start itself was delivered */
+} kv_cursor;
+
+/* The last key that a walk in steps has dealt with. */
+typedef struct kv_last_key {
+    bool any;
+    uint32_t length;
+    uint8_t data[KV_KEY_MAX];
+} kv_last_key;
+
+typedef struct kv_check {
+    bool open;
+    uint32_t phase;
+    kv_version version;
+    kv_file *file;
+    kv_chain chain;
+    kv_sector_bytes loaded;
+    kv_reader reader;
+    uint64_t sector, sector_end; /* headers */
+    uint64_t position_end;       /* log */
+    kv_last_key last;            /* index */
+    uint64_t keys;
+    uint32_t large_read; /* bytes of the large value at hand that were read */
+    kv_xxh64_state large_sum;
+} kv_check;
+
+typedef struct kv_compaction {
+    bool open;
+    uint32_t phase;
+    kv_file *target;
+    kv_root root;
+    kv_version source;
+    uint64_t retired_end;
+    kv_last_key last;
+    uint64_t large_header; /* offset in the target's run of the large value at hand */
+    uint32_t large_copied;
+    kv_xxh64_state large_sum;
+} kv_compaction;
+
+typedef struct kv_recovery_report {
+    uint64_t commits, discarded_bytes;
+} kv_recovery_report;
+
+typedef struct kv_db {
+    kv_file *file;
+    bool read_only;
+    kv_nodes nodes;
+    kv_root head;         /* the newest commit */
+    kv_version published; /* what readers see; without a pin it is `head` */
+    kv_version flushing;  /* what the flush under way will publish */
+    uint64_t flushing_end;
+    uint64_t durable;       /* log position: all before it is durable */
+    uint64_t committed_end; /* log position behind the last commit */
+    uint64_t last_commit;
+    uint64_t position; /* result: where KV_NEEDS_SYNC is satisfied */
+    bool close_marked; /* the log ends with the mark of a clean close */
+    kv_txn txn;
+    kv_incoming incoming;
+    kv_cursor *cursors[KV_CURSORS_MAX];
+    uint32_t cursor_count;
+    kv_check check;
+    kv_compaction compaction;
+    kv_recovery_report recovered;
+    kv_error error;
+    char path[KV_PATH_MAX];
+} kv_db;
+
+typedef struct kv_open_options {
+    const char *path;
+    uint32_t flags;        /* KV_OPEN_* */
+    uint32_t sector_bytes; /* at creation; 0: default */
+    uint64_t random_seed;  /* 0: ask the system */
+} kv_open_options;
+
+/* db.c: opening, closing, reading, and what all writes begin with. */
+kv_status kv_db_open(const kv_open_options *options, kv_db **db);
+kv_status kv_db_close_mark(kv_db *db);
+void kv_db_free(kv_db *db);
+kv_status kv_db_get(kv_db *db, kv_key key, uint32_t view, kv_value_ref *value);
+kv_status kv_db_count(const kv_db *db, uint32_t view, uint64_t *count);
+kv_status kv_db_stats(kv_db *db, kv_guest_stats_result *stats);
+/* The root that `view` reads, or NULL. */
+const kv_root *kv_db_root(const kv_db *db, uint32_t view);
+kv_value_ref kv_db_value_ref(const kv_db *db, const kv_file *file, const kv_place *place);
+kv_status kv_db_fail(kv_db *db, kv_status status); /* take over the file's error */
+kv_status kv_check_key(kv_key key);
+/* Bytes of the record of a value, with padding: what counts as live. */
+uint64_t kv_live_bytes(uint32_t key_length, uint32_t value_length);
+
+/* create.c */
+kv_status kv_create(const kv_open_options *options);
+kv_status kv_create_file(const char *path, uint32_t sector_bytes, uint64_t random_seed, uint64_t first_generation,
+                         kv_file **file);
+kv_status kv_random_seed(uint64_t *seed);
+/* Rename over `path` and make the directory entry durable. */
+kv_status kv_install_file(kv_file *file, const char *from, const char *path, bool replace);
+void kv_side_path(const char *path, const char *suffix, char *to);
+#define KV_NEW_SUFFIX "-new"
+#define KV_COMPACT_SUFFIX "-compact"
+
+/* recover.c: read the log into the index; in a writable database secure what was not proven durable. */
+kv_status kv_recover(kv_db *db);
+
+/* write.c: commits of one record. */
+kv_status kv_db_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value, uint32_t length, uint32_t flags,
+                    kv_value_ref *existing);
+kv_status kv_db_delete(kv_db *db, uint32_t table, kv_key key, uint32_t flags);
+/* What stands in the way of any change; KV_OK: nothing. */
+kv_status kv_db_writable(const kv_db *db, uint32_t flags);
+/* Put a record into an index: the same for a commit, a transaction and recovery. */
+void kv_apply_put(kv_nodes *nodes, kv_root *root, kv_key key, const kv_place *place);
+bool kv_apply_delete(kv_nodes *nodes, kv_root *root, kv_key key);
+
+/* publish.c: which version readers see, and when it moves. */
+/* Before a commit that is to be published when durable: keep what readers see now. */
+kv_status kv_publish_hold(kv_db *db);
+void kv_publish_release(kv_db *db); /* nothing came of it */
+kv_status kv_publish_commit(kv_db *db); /* `head` has moved: KV_OK, or KV_NEEDS_SYNC (db->position) when held */
+uint32_t kv_pin_head(kv_db *db);
+kv_status kv_db_sync_begin(kv_db *db); /* sets db->position */
+kv_status kv_db_synced(kv_db *db, uint64_t position);
+kv_status kv_db_sync_failed(kv_db *db, int32_t os_error);
+kv_status kv_db_flush(kv_db *db);
+
+/* txn.c */
+kv_status kv_txn_begin(kv_db *db);
+kv_status kv_txn_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value, uint32_t length, uint32_t flags,
+                     kv_value_ref *existing);
+kv_status kv_txn_delete(kv_db *db, uint32_t table, kv_key key);
+kv_status kv_txn_commit(kv_db *db, uint32_t flags);
+kv_status kv_txn_rollback(kv_db *db);
+kv_status kv_txn_append(kv_db *db, kv_record *record, kv_place *place); /* counts; a failure fails the transaction */
+
+/* values.c: values outside the log; only in a transaction. */
+kv_status kv_value_begin(kv_db *db, uint32_t table, kv_key key, uint32_t length, uint32_t flags);
+kv_status kv_value_chunk(kv_db *db, const uint8_t *data, uint32_t length);
+kv_status kv_value_end(kv_db *db);
+/* Room for an external value with its record header in the open run, or in a new one. Sets the offset in the run. */
+kv_status kv_run_reserve(kv_file *file, uint32_t key_length, uint32_t value_length, uint64_t *header);
+
+/* cursor.c */
+kv_status kv_cursor_open(kv_db *db, kv_key start, kv_key stop, uint32_t view, uint32_t flags, uint32_t *handle);
+kv_status kv_cursor_next(kv_db *db, uint32_t handle, uint32_t limit, uint8_t *to, uint32_t capacity, uint64_t *count);
+kv_status kv_cursor_close(kv_db *db, uint32_t handle);
+void kv_cursors_end_transaction(kv_db *db); /* end those over the transaction */
+
+/* stored.c: the record behind an entry of the index. */
+#define KV_PIECE_BYTES (256u << 10) /* large values are read and copied by pieces */
+/* Read and verify the header and key of the record whose value lies at `place`; KV_CORRUPT when they do not agree with
+ * `key` and `place`. `bytes` takes header and key. */
+kv_status kv_stored_record(kv_file *file, kv_key key, const kv_place *place, kv_record *record,
+                           uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX]);
+void kv_last_key_set(kv_last_key *last, kv_key key);
+/* Go to the first key behind `last`. */
+void kv_last_key_seek(const kv_last_key *last, kv_walk *walk);
+
+/* check.c */
+kv_status kv_check_begin(kv_db *db);
+kv_status kv_check_step(kv_db *db, kv_problem *problems, uint32_t capacity, uint64_t *count);
+void kv_check_end(kv_db *db);
+
+/* compact.c */
+kv_status kv_compact_begin(kv_db *db);
+kv_status kv_compact_step(kv_db *db, uint32_t flags);
+kv_status kv_compact_abort(kv_db *db);
+
+#endif

@@ -1,0 +1,115 @@
+#include "log.h"
+
+#include <stdlib.h>
+
+static uint32_t waiting_bytes(const kv_log *log) { return log->end - log->start; }
+
+static kv_status need_buffer(kv_file *file) {
+    if (file->log.buffer == NULL) file->log.buffer = malloc(KV_LOG_BUFFER_BYTES);
+    return file->log.buffer == NULL ? KV_NO_MEMORY : KV_OK;
+}
+
+kv_status kv_log_begin(kv_file *file, uint64_t previous, uint32_t chain, bool withhold_header) {
+    kv_status status = need_buffer(file);
+    if (status != KV_OK) return status;
+    kv_log *log = &file->log;
+    uint64_t sector;
+    status = kv_sectors_add(file, KV_SECTOR_LOG, 1, previous, chain, &sector);
+    if (status != KV_OK) return status;
+    log->sector = sector;
+    log->generation = file->sectors[sector].generation;
+    log->salt = file->sectors[sector].salt;
+    log->end = KV_SECTOR_DATA;
+    log->chain = log->written_chain = chain;
+    log->start = withhold_header ? KV_SECTOR_DATA : 0;
+    log->ahead = 0;
+    log->header_withheld = withhold_header;
+    if (!withhold_header) kv_sector_encode(file, sector, log->buffer);
+    return KV_OK;
+}
+
+kv_status kv_log_resume(kv_file *file, uint64_t sector, uint32_t offset, uint32_t chain, const uint8_t *last) {
+    kv_status status = need_buffer(file);
+    if (status != KV_OK) return status;
+    kv_log *log = &file->log;
+    log->sector = sector;
+    log->generation = file->sectors[sector].generation;
+    log->salt = file->sectors[sector].salt;
+    log->start = offset;
+    log->end = offset;
+    log->chain = log->written_chain = chain;
+    log->ahead = offset;
+    log->header_withheld = false;
+    if (last != NULL) {
+        memcpy(log->buffer, last, KV_RECORD_HEADER_BYTES);
+        log->end += KV_RECORD_HEADER_BYTES;
+        log->chain = kv_load32(last + KV_RH_SUM);
+    }
+    return KV_OK;
+}
+
+kv_status kv_log_write_header(kv_file *file, uint64_t sector) {
+    uint8_t header[KV_SECTOR_DATA];
+    kv_sector_encode(file, sector, header);
+    return kv_file_write(file, kv_sector_offset(file, sector), header, sizeof header, NULL);
+}
+
+kv_status kv_log_write(kv_file *file, bool ahead) {
+    kv_log *log = &file->log;
+    uint32_t bytes = waiting_bytes(log), total = bytes;
+    if (bytes == 0) return KV_OK;
+    if (ahead && bytes <= KV_LOG_SMALL_COMMIT && log->end > log->ahead) {
+        uint64_t until = ((uint64_t)log->end + KV_LOG_AHEAD_BYTES) & ~(uint64_t)(KV_LOG_AHEAD_BYTES - 1);
+        if (until > file->sector_bytes) until = file->sector_bytes;
+        memset(log->buffer + bytes, 0, (size_t)(until - log->end));
+        total = (uint32_t)(until - log->start);
+    }
+    uint64_t written;
+    kv_status status =
+        kv_file_write(file, kv_sector_offset(file, log->sector) + log->start, log->buffer, total, &written);
+    if (status != KV_OK && !(status == KV_DISK_FULL && written >= bytes)) return status;
+    if (log->start + written > log->ahead) log->ahead = (uint32_t)(log->start + written);
+    log->start = log->end;
+    log->written_chain = log->chain;
+    return KV_OK;
+}
+
+kv_status kv_log_append(kv_file *file, kv_record *record, kv_place *place) {
+    kv_log *log = &file->log;
+    uint32_t bytes = kv_record_bytes(record);
+    kv_status status = KV_OK;
+    if (log->end + bytes > file->sector_bytes - KV_SECTOR_TAIL) {
+        status = kv_log_write(file, false);
+        if (status == KV_OK) status = kv_log_begin(file, kv_log_position(file), log->chain, false);
+    } else if (waiting_bytes(log) >= KV_LOG_SPILL_BYTES) {
+        status = kv_log_write(file, false);
+    }
+    if (status != KV_OK) return status;
+    record->chain = log->chain;
+    kv_record_encode(record, log->buffer + waiting_bytes(log), log->salt, kv_log_position(file));
+    if (place != NULL) {
+        uint64_t at = kv_sector_offset(file, log->sector) + log->end + KV_RECORD_HEADER_BYTES + record->key.length;
+        *place = (kv_place){at, record->value_length, record->value_sum};
+    }
+    log->chain = record->sum;
+    log->end += bytes;
+    return KV_OK;
+}
+
+void kv_log_rewind(kv_file *file, const kv_log_mark *mark) {
+    kv_log *log = &file->log;
+    if (log->generation == mark->generation && mark->end >= log->start) {
+        log->end = mark->end;
+        log->chain = mark->chain;
+        return;
+    }
+    log->end = log->start < KV_SECTOR_DATA ? KV_SECTOR_DATA : log->start; /* the header, if waiting, stays */
+    log->chain = log->written_chain;
+}
+
+const uint8_t *kv_log_waiting(const kv_file *file, uint64_t offset) {
+    const kv_log *log = &file->log;
+    uint64_t base = kv_sector_offset(file, log->sector);
+    if (log->buffer == NULL || offset < base + log->start || offset >= base + log->end) return NULL;
+    return log->buffer + (offset - base - log->start);
+}

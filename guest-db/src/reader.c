@@ -1,0 +1,163 @@
+#include "reader.h"
+
+#include <stdlib.h>
+
+typedef struct by_generation {
+    uint64_t generation, sector;
+} by_generation;
+
+static int compare_generations(const void *a, const void *b) {
+    uint64_t x = ((const by_generation *)a)->generation, y = ((const by_generation *)b)->generation;
+    return x < y ? -1 : x > y;
+}
+
+/* Index in `sorted` of a generation, or `count`. */
+static uint64_t find(const by_generation *sorted, uint64_t count, uint64_t generation) {
+    uint64_t low = 0, high = count;
+    while (low < high) {
+        uint64_t middle = (low + high) / 2;
+        if (sorted[middle].generation < generation)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && sorted[low].generation == generation ? low : count;
+}
+
+/* Number of sectors on the way back from sorted[tip] to the log's first sector, 0 when it does not lead there. */
+static uint64_t way_back(const kv_file *file, const by_generation *sorted, uint64_t count, uint64_t tip) {
+    uint64_t length = 1;
+    while (sorted[tip].generation != file->super.log_generation) {
+        uint64_t before = kv_position_generation(file, file->sectors[sorted[tip].sector].previous);
+        tip = find(sorted, count, before); /* generations fall: this ends */
+        if (tip == count) return 0;
+        length++;
+    }
+    return sorted[tip].sector == file->super.log_sector ? length : 0;
+}
+
+kv_status kv_chain_find(kv_file *file, kv_chain *chain) {
+    *chain = (kv_chain){NULL, 0};
+    uint64_t count = 0, length = 0;
+    for (uint64_t i = 0; i < file->sector_count; i++) count += file->sectors[i].type == KV_SECTOR_LOG;
+    by_generation *sorted = malloc((size_t)(count + 1) * sizeof *sorted);
+    if (sorted == NULL) return KV_NO_MEMORY;
+    count = 0;
+    for (uint64_t i = 0; i < file->sector_count; i++)
+        if (file->sectors[i].type == KV_SECTOR_LOG) sorted[count++] = (by_generation){file->sectors[i].generation, i};
+    qsort(sorted, (size_t)count, sizeof *sorted, compare_generations);
+
+    uint64_t tip = count;
+    while (tip > 0 && length == 0) length = way_back(file, sorted, count, --tip);
+    kv_status status = KV_OK;
+    if (length == 0) {
+        uint64_t offset = KV_SECTORS_START + (file->super.log_sector << file->sector_shift);
+        status = kv_file_fail(file, KV_CORRUPT, KV_DETAIL_SECTOR_HEADER, offset);
+    } else if ((chain->sectors = malloc((size_t)length * sizeof *chain->sectors)) == NULL) {
+        status = KV_NO_MEMORY;
+    } else {
+        chain->count = length;
+        while (length-- > 0) {
+            chain->sectors[length] = sorted[tip].sector;
+            if (length > 0)
+                tip = find(sorted, count, kv_position_generation(file, file->sectors[sorted[tip].sector].previous));
+        }
+    }
+    free(sorted);
+    return status;
+}
+
+void kv_chain_free(kv_chain *chain) {
+    free(chain->sectors);
+    *chain = (kv_chain){NULL, 0};
+}
+
+kv_status kv_sector_load(kv_file *file, kv_sector_bytes *loaded, uint64_t sector) {
+    if (loaded->bytes == NULL) {
+        loaded->bytes = malloc(file->sector_bytes);
+        if (loaded->bytes == NULL) return KV_NO_MEMORY;
+        loaded->sector = UINT64_MAX;
+    }
+    if (loaded->sector == sector) return KV_OK;
+    loaded->sector = UINT64_MAX;
+    kv_status status = kv_file_read_some(file, kv_sector_offset(file, sector), loaded->bytes, file->sector_bytes,
+                                         &loaded->available);
+    if (status == KV_OK) loaded->sector = sector;
+    return status;
+}
+
+void kv_reader_begin(kv_reader *reader, kv_file *file, const kv_chain *chain, kv_sector_bytes *loaded) {
+    *reader = (kv_reader){.file = file,
+                          .chain = chain,
+                          .loaded = loaded,
+                          .offset = KV_SECTOR_DATA,
+                          .sum = file->sectors[chain->sectors[0]].chain};
+}
+
+uint64_t kv_reader_position(const kv_reader *reader) {
+    const kv_sector *s = &reader->file->sectors[reader->chain->sectors[reader->index]];
+    return kv_position(reader->file, s->generation, reader->offset);
+}
+
+uint64_t kv_reader_file_offset(const kv_reader *reader) {
+    return kv_sector_offset(reader->file, reader->chain->sectors[reader->index]) + reader->offset;
+}
+
+kv_status kv_reader_next(kv_reader *reader, kv_record *record, uint64_t *position) {
+    kv_file *file = reader->file;
+    while (reader->index + 1 < reader->chain->count) { /* does the next sector begin here? */
+        const kv_sector *next = &file->sectors[reader->chain->sectors[reader->index + 1]];
+        if (next->previous != kv_reader_position(reader)) break;
+        if (next->chain != reader->sum) return KV_NOT_FOUND;
+        reader->index++;
+        reader->offset = KV_SECTOR_DATA;
+    }
+    uint64_t sector = reader->chain->sectors[reader->index];
+    kv_status status = kv_sector_load(file, reader->loaded, sector);
+    if (status != KV_OK) return status;
+    uint64_t available = reader->loaded->available, usable = file->sector_bytes - KV_SECTOR_TAIL;
+    if (available > usable) available = usable;
+    if (reader->offset >= available) return KV_NOT_FOUND;
+    *position = kv_reader_position(reader);
+    if (!kv_record_decode(record, reader->loaded->bytes + reader->offset, available - reader->offset,
+                          file->sectors[sector].salt, *position) ||
+        record->chain != reader->sum || record->type == KV_RECORD_VALUE)
+        return KV_NOT_FOUND;
+    reader->offset += kv_record_bytes(record);
+    reader->sum = record->sum;
+    return KV_OK;
+}
+
+/* The highest position that a commit mark in the loaded sector, from `offset` on, confirms. */
+static uint64_t highest_confirmed(const kv_file *file, const kv_sector_bytes *loaded, uint64_t offset) {
+    const kv_sector *s = &file->sectors[loaded->sector];
+    uint64_t highest = 0;
+    while (offset + KV_RECORD_HEADER_BYTES <= loaded->available) {
+        kv_record record;
+        if (!kv_record_decode(&record, loaded->bytes + offset, loaded->available - offset, s->salt,
+                              kv_position(file, s->generation, offset))) {
+            offset += 8;
+            continue;
+        }
+        if (record.confirmed > highest) highest = record.confirmed;
+        offset += record.type == KV_RECORD_VALUE ? 8 : kv_record_bytes(&record);
+    }
+    return highest;
+}
+
+kv_status kv_log_proven(kv_file *file, uint64_t position, bool *proven) {
+    *proven = file->super.durable > position;
+    kv_sector_bytes loaded = {NULL, UINT64_MAX, 0};
+    kv_status status = KV_OK;
+    uint64_t generation = kv_position_generation(file, position);
+    for (uint64_t i = 0; i < file->sector_count && !*proven; i++) {
+        const kv_sector *s = &file->sectors[i];
+        if (s->type != KV_SECTOR_LOG || s->generation < generation) continue;
+        status = kv_sector_load(file, &loaded, i);
+        if (status != KV_OK) break;
+        uint64_t from = s->generation == generation ? kv_position_offset(file, position) + 8u : KV_SECTOR_DATA;
+        *proven = highest_confirmed(file, &loaded, from) > position;
+    }
+    free(loaded.bytes);
+    return status;
+}

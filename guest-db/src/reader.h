@@ -1,0 +1,48 @@
+/* Reading the log forward, sector after sector. */
+#ifndef KV_READER_H
+#define KV_READER_H
+
+#include "file.h"
+#include "record.h"
+
+/* The sectors of the log in order, from the one that the superblock names to the newest. */
+typedef struct kv_chain {
+    uint64_t *sectors;
+    uint64_t count;
+} kv_chain;
+
+/* Find them: the newest sector from which one can go back to the first. KV_CORRUPT when there is none. */
+kv_status kv_chain_find(kv_file *file, kv_chain *chain);
+void kv_chain_free(kv_chain *chain);
+
+/* Whole sectors in memory, one at a time. */
+typedef struct kv_sector_bytes {
+    uint8_t *bytes;
+    uint64_t sector; /* UINT64_MAX: none */
+    uint64_t available;
+} kv_sector_bytes;
+
+kv_status kv_sector_load(kv_file *file, kv_sector_bytes *loaded, uint64_t sector);
+
+typedef struct kv_reader {
+    kv_file *file;
+    const kv_chain *chain;
+    kv_sector_bytes *loaded;
+    uint64_t index;  /* in the chain */
+    uint32_t offset; /* of the next record in its sector */
+    uint32_t sum;    /* of the record before */
+} kv_reader;
+
+void kv_reader_begin(kv_reader *reader, kv_file *file, const kv_chain *chain, kv_sector_bytes *loaded);
+/* Position of the next record. */
+uint64_t kv_reader_position(const kv_reader *reader);
+uint64_t kv_reader_file_offset(const kv_reader *reader);
+/* KV_OK: a record, whose key and value lie in the loaded sector. KV_NOT_FOUND: none, or none that is valid, at the reader's
+ * place. */
+kv_status kv_reader_next(kv_reader *reader, kv_record *record, uint64_t *position);
+
+/* Is there proof that the log was durable beyond `position`: the superblock's word, or a later commit mark that was
+ * written when it was known? */
+kv_status kv_log_proven(kv_file *file, uint64_t position, bool *proven);
+
+#endif

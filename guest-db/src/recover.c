@@ -1,0 +1,263 @@
+/* Opening: find the log's end, read the log into the index, secure what was not proven durable.
+ *
+ * What a commit mark confirms was durable; what lies behind the last such position may or may not be on the device,
+ * whatever the page cache shows. Those commits are written once more, into a fresh sector, before anyone is answered. The
+ * sector's header goes last: until it is there, the old tail is still the log. */
+#include "db.h"
+#include "reader.h"
+
+#include <stdlib.h>
+
+typedef struct tail {
+    kv_reader end;      /* behind the last commit mark */
+    uint64_t confirmed; /* all before it is proven durable */
+    uint64_t last_commit;
+    bool ends_with_close;
+    bool clean; /* nothing but zeros follows */
+    uint64_t discarded_bytes;
+} tail;
+
+typedef struct recovery {
+    kv_db *db;
+    kv_file *file;
+    kv_chain chain;
+    kv_sector_bytes loaded;
+    tail tail;
+    bool rewriting;
+    /* the commit being applied */
+    bool in_commit;
+    uint64_t commit;
+    kv_root base;
+    uint32_t base_pin;
+    uint64_t retired_end;
+} recovery;
+
+/* Does a large value match its checksum? With `again`, its bytes are written once more as well. */
+static kv_status read_external(kv_file *file, const kv_record *record, bool again, bool *matches) {
+    enum { PIECE = 256 << 10 };
+    kv_xxh64_state sum;
+    kv_xxh64_begin(&sum, 0);
+    uint8_t *piece = malloc(PIECE);
+    if (piece == NULL) return KV_NO_MEMORY;
+    kv_status status = KV_OK;
+    *matches = true;
+    for (uint64_t done = 0; done < record->value_length && status == KV_OK && *matches;) {
+        uint64_t wanted = record->value_length - done, got;
+        if (wanted > PIECE) wanted = PIECE;
+        if (record->external > UINT64_MAX / 2) *matches = false;
+        if (!*matches) break;
+        status = kv_file_read_some(file, record->external + done, piece, wanted, &got);
+        if (status == KV_OK && got < wanted) *matches = false;
+        kv_xxh64_add(&sum, piece, (size_t)got);
+        if (status == KV_OK && again) status = kv_file_write(file, record->external + done, piece, got, NULL);
+        done += wanted;
+    }
+    free(piece);
+    if (*matches) *matches = (uint32_t)kv_xxh64_end(&sum) == record->value_sum;
+    return status;
+}
+
+/* Are all bytes of the sector from `offset` on zero (or not there)? Else how far they reach. */
+static uint64_t garbage_bytes(const kv_sector_bytes *loaded, uint64_t offset) {
+    uint64_t end = loaded->available;
+    while (end > offset && loaded->bytes[end - 1] == 0) end--;
+    return end > offset ? end - offset : 0;
+}
+
+/* One pass over the log behind what the superblock proves, up to the first record that is not valid. */
+static kv_status find_end(recovery *r, kv_reader from) {
+    kv_file *file = r->file;
+    tail *t = &r->tail;
+    kv_reader reader = from;
+    t->end = from;
+    t->confirmed = kv_reader_position(&from);
+    uint64_t commit = 0;
+    uint32_t records = 0;
+    bool external_bad = false;
+    kv_status status = KV_OK;
+    for (;;) {
+        kv_reader before = reader;
+        kv_record record;
+        uint64_t position;
+        status = kv_reader_next(&reader, &record, &position);
+        if (status != KV_OK) break;
+        if (record.commit != commit) {
+            commit = record.commit;
+            records = 0;
+            external_bad = false;
+        }
+        if (commit > t->last_commit) t->last_commit = commit;
+        bool matches = true;
+        if (kv_record_has_inline_value(&record))
+            matches = kv_value_sum(record.value, record.value_length) == record.value_sum;
+        if (!matches) { /* torn, unless it was durable once: then only this value is lost, and reads will say so */
+            status = kv_log_proven(file, position, &matches);
+            if (status == KV_OK && !matches) status = KV_NOT_FOUND;
+        }
+        if (status == KV_OK && (record.flags & KV_FLAG_EXTERNAL)) {
+            status = read_external(file, &record, false, &matches);
+            external_bad = external_bad || !matches;
+        }
+        bool mark = record.flags & KV_FLAG_COMMIT;
+        if (status == KV_OK && mark && external_bad && !(record.flags & KV_FLAG_FLUSHED)) status = KV_NOT_FOUND;
+        if (status == KV_OK && record.type == KV_RECORD_COMMIT && record.value_length != records) status = KV_NOT_FOUND;
+        if (status != KV_OK) {
+            reader = before;
+            break;
+        }
+        records++;
+        if (!mark) continue;
+        t->end = reader;
+        t->ends_with_close = record.type == KV_RECORD_CLOSE;
+        if (record.confirmed > t->confirmed) t->confirmed = record.confirmed;
+        commit = 0; /* numbers of moved records need not rise */
+    }
+    if (status != KV_NOT_FOUND) return status;
+    bool proven;
+    uint64_t stop = kv_reader_position(&reader);
+    status = kv_log_proven(file, stop, &proven);
+    if (status == KV_OK && proven) {
+        uint64_t size = 0;
+        (void)kv_file_size(file, &size);
+        bool cut = kv_reader_file_offset(&reader) >= size;
+        return kv_file_fail(file, KV_CORRUPT, cut ? KV_DETAIL_TRUNCATED : KV_DETAIL_RECORD,
+                            kv_reader_file_offset(&reader));
+    }
+    if (status == KV_OK) status = kv_sector_load(file, &r->loaded, r->chain.sectors[t->end.index]);
+    if (status != KV_OK) return status;
+    t->discarded_bytes = garbage_bytes(&r->loaded, t->end.offset);
+    bool last = t->end.index + 1 == r->chain.count;
+    uint64_t generation = file->sectors[r->chain.sectors[t->end.index]].generation;
+    for (uint64_t i = 0; i < file->sector_count; i++)
+        if (file->sectors[i].type == KV_SECTOR_LOG && file->sectors[i].generation > generation) last = false;
+    bool all_proven = t->confirmed == kv_reader_position(&t->end) || t->ends_with_close;
+    t->clean = last && t->discarded_bytes == 0 && all_proven;
+    return KV_OK;
+}
+
+/* ---- applying ---- */
+
+static void abandon(recovery *r) {
+    if (!r->in_commit) return;
+    kv_nodes_roll_back(&r->db->nodes, r->base_pin, r->retired_end);
+    kv_nodes_unpin(&r->db->nodes, r->base_pin);
+    r->db->head = r->base;
+    r->in_commit = false;
+}
+
+static kv_status follow_commit(recovery *r, const kv_record *record) {
+    if (r->in_commit && record->commit != r->commit) abandon(r);
+    if (r->in_commit || (record->flags & KV_FLAG_COMMIT)) return KV_OK;
+    r->base = r->db->head;
+    r->retired_end = r->db->nodes.retired_end;
+    r->base_pin = kv_nodes_pin(&r->db->nodes);
+    if (r->base_pin == KV_NO_PIN) return KV_TOO_MANY_CURSORS;
+    r->commit = record->commit;
+    r->in_commit = true;
+    return KV_OK;
+}
+
+static kv_status apply(recovery *r, kv_record *record, uint64_t file_offset) {
+    kv_db *db = r->db;
+    kv_status status = follow_commit(r, record);
+    if (status == KV_OK) status = kv_nodes_reserve(&db->nodes, kv_tree_reserve(&db->head));
+    if (status != KV_OK) return status;
+    bool external = record->flags & KV_FLAG_EXTERNAL;
+    kv_place place = {external ? record->external : file_offset + KV_RECORD_HEADER_BYTES + record->key.length,
+                      record->value_length, record->value_sum};
+    if (r->rewriting && record->type != KV_RECORD_CLOSE) {
+        bool matches;
+        if (external) status = read_external(r->file, record, true, &matches);
+        if (record->confirmed != 0) record->confirmed = r->tail.confirmed;
+        if (status == KV_OK) status = kv_log_append(r->file, record, external ? NULL : &place);
+        if (status != KV_OK) return status;
+        if (record->flags & KV_FLAG_COMMIT) db->recovered.commits++;
+    }
+    if (record->type == KV_RECORD_PUT) kv_apply_put(&db->nodes, &db->head, record->key, &place);
+    if (record->type == KV_RECORD_DELETE) kv_apply_delete(&db->nodes, &db->head, record->key);
+    if (record->commit > db->last_commit) db->last_commit = record->commit;
+    if (r->in_commit && (record->flags & KV_FLAG_COMMIT)) {
+        kv_nodes_unpin(&db->nodes, r->base_pin);
+        r->in_commit = false;
+    }
+    return KV_OK;
+}
+
+/* Apply the records up to log position `until`; the reader ends there. */
+static kv_status apply_until(recovery *r, kv_reader *reader, uint64_t until) {
+    while (kv_reader_position(reader) < until) {
+        kv_record record;
+        uint64_t position;
+        kv_status status = kv_reader_next(reader, &record, &position);
+        if (status == KV_NOT_FOUND) {
+            uint64_t offset = kv_reader_file_offset(reader);
+            return kv_file_fail(r->file, KV_CORRUPT, KV_DETAIL_RECORD, offset);
+        }
+        if (status != KV_OK) return status;
+        status = apply(r, &record, kv_reader_file_offset(reader) - kv_record_bytes(&record));
+        if (status != KV_OK) return status;
+    }
+    return KV_OK;
+}
+
+/* Write what is not proven into a fresh sector, then the header that makes it the log. */
+static kv_status rewrite_tail(recovery *r, kv_reader *reader) {
+    kv_file *file = r->file;
+    uint64_t end = kv_reader_position(&r->tail.end), begun = kv_reader_position(reader);
+    kv_status status = kv_log_begin(file, begun, reader->sum, begun < end);
+    if (status != KV_OK || begun >= end) return status;
+    uint64_t first = file->log.sector;
+    r->rewriting = true;
+    status = apply_until(r, reader, end);
+    if (status == KV_OK) status = kv_log_write(file, false);
+    if (status == KV_OK) status = kv_file_sync(file);
+    if (status == KV_OK) status = kv_log_write_header(file, first);
+    if (status == KV_OK) status = kv_file_sync(file);
+    file->log.header_withheld = false;
+    return status;
+}
+
+static kv_status resume_clean(recovery *r) {
+    const tail *t = &r->tail;
+    uint64_t sector = r->chain.sectors[t->end.index];
+    r->db->close_marked = true;
+    if (!t->ends_with_close) return kv_log_resume(r->file, sector, t->end.offset, t->end.sum, NULL);
+    kv_status status = kv_sector_load(r->file, &r->loaded, sector);
+    if (status != KV_OK) return status;
+    uint32_t offset = t->end.offset - KV_RECORD_HEADER_BYTES;
+    const uint8_t *mark = r->loaded.bytes + offset;
+    return kv_log_resume(r->file, sector, offset, kv_load32(mark + KV_RH_CHAIN), mark);
+}
+
+static kv_status run(recovery *r) {
+    kv_db *db = r->db;
+    kv_file *file = r->file;
+    kv_status status = kv_chain_find(file, &r->chain);
+    if (status != KV_OK) return status;
+    kv_reader reader;
+    kv_reader_begin(&reader, file, &r->chain, &r->loaded);
+    status = apply_until(r, &reader, file->super.durable);
+    if (status == KV_OK) status = find_end(r, reader);
+    if (status != KV_OK) return status;
+    uint64_t end = kv_reader_position(&r->tail.end);
+    bool in_place = db->read_only || r->tail.clean;
+    status = apply_until(r, &reader, in_place ? end : r->tail.confirmed);
+    if (status != KV_OK) return status;
+    if (!db->read_only) status = r->tail.clean ? resume_clean(r) : rewrite_tail(r, &reader);
+    abandon(r);
+    if (r->tail.last_commit > db->last_commit) db->last_commit = r->tail.last_commit;
+    if (file->super.commit > db->last_commit) db->last_commit = file->super.commit;
+    db->recovered.discarded_bytes = r->tail.discarded_bytes;
+    /* The mark of a clean close and a fresh sector's header are written (again) with the next commit: not durable yet. */
+    db->durable = db->committed_end = r->rewriting ? kv_log_position(file) : r->tail.confirmed;
+    return status;
+}
+
+kv_status kv_recover(kv_db *db) {
+    recovery r = {.db = db, .file = db->file, .base_pin = KV_NO_PIN};
+    r.loaded.sector = UINT64_MAX;
+    kv_status status = run(&r);
+    kv_chain_free(&r.chain);
+    free(r.loaded.bytes);
+    return status;
+}

@@ -1,0 +1,108 @@
+#include <stdlib.h>
+
+#include "checksum.h"
+#include "file.h"
+
+void kv_sector_encode(const kv_file *file, uint64_t sector, uint8_t *to) {
+    const kv_sector *s = &file->sectors[sector];
+    memset(to, 0, KV_SECTOR_HEADER_BYTES);
+    kv_store32(to + KV_SH_MAGIC, KV_SECTOR_MAGIC);
+    kv_store16(to + KV_SH_TYPE, s->type);
+    kv_store32(to + KV_SH_SPAN, s->span);
+    kv_store32(to + KV_SH_ERASES, s->erases);
+    kv_store64(to + KV_SH_GENERATION, s->generation);
+    kv_store64(to + KV_SH_NUMBER, sector);
+    kv_store64(to + KV_SH_SALT, s->salt);
+    kv_store64(to + KV_SH_PREVIOUS, s->previous);
+    kv_store32(to + KV_SH_CHAIN, s->chain);
+    kv_store64(to + KV_SH_SUM, kv_xxh64(to + KV_SH_MAGIC, KV_SECTOR_HEADER_BYTES - KV_SH_MAGIC, file->super.database_id));
+    memcpy(to + KV_SECTOR_HEADER_BYTES, to, KV_SECTOR_HEADER_BYTES);
+}
+
+static bool decode(const kv_file *file, uint64_t sector, const uint8_t *from, kv_sector *s) {
+    if (kv_load32(from + KV_SH_MAGIC) != KV_SECTOR_MAGIC) return false;
+    if (kv_load64(from + KV_SH_SUM) !=
+        kv_xxh64(from + KV_SH_MAGIC, KV_SECTOR_HEADER_BYTES - KV_SH_MAGIC, file->super.database_id))
+        return false;
+    s->type = kv_load16(from + KV_SH_TYPE);
+    s->span = kv_load32(from + KV_SH_SPAN);
+    s->erases = kv_load32(from + KV_SH_ERASES);
+    s->generation = kv_load64(from + KV_SH_GENERATION);
+    s->salt = kv_load64(from + KV_SH_SALT);
+    s->previous = kv_load64(from + KV_SH_PREVIOUS);
+    s->chain = kv_load32(from + KV_SH_CHAIN);
+    bool known = (s->type == KV_SECTOR_LOG && s->span == 1) ||
+                 (s->type == KV_SECTOR_VALUES && s->span >= 1 &&
+                  s->span <= KV_VALUE_MAX / KV_SECTOR_BYTES_MIN + 2);
+    return known && kv_load64(from + KV_SH_NUMBER) == sector && s->generation >= 1 &&
+           s->generation < UINT64_MAX / KV_SECTOR_BYTES_MAX &&
+           (s->previous >> file->sector_shift) < s->generation;
+}
+
+static kv_status make_room(kv_file *file, uint64_t count) {
+    if (count <= file->sector_capacity) return KV_OK;
+    uint64_t capacity = file->sector_capacity == 0 ? 64 : file->sector_capacity;
+    while (capacity < count) capacity *= 2;
+    if (capacity > SIZE_MAX / sizeof(kv_sector)) return KV_NO_MEMORY;
+    kv_sector *grown = realloc(file->sectors, (size_t)(capacity * sizeof *grown));
+    if (grown == NULL) return KV_NO_MEMORY;
+    file->sectors = grown;
+    file->sector_capacity = capacity;
+    return KV_OK;
+}
+
+kv_status kv_sectors_read(kv_file *file) {
+    uint64_t size;
+    kv_status status = kv_file_size(file, &size);
+    if (status != KV_OK) return status;
+    uint64_t bytes = size > KV_SECTORS_START ? size - KV_SECTORS_START : 0;
+    uint64_t count = (bytes + file->sector_bytes - 1) >> file->sector_shift;
+    status = make_room(file, count);
+    if (status != KV_OK) return status;
+    file->sector_count = count;
+    memset(file->sectors, 0, (size_t)(count * sizeof *file->sectors));
+    for (uint64_t sector = 0; sector < count; sector++) {
+        uint8_t header[KV_SECTOR_DATA] = {0};
+        uint64_t got;
+        status = kv_file_read_some(file, kv_sector_offset(file, sector), header, sizeof header, &got);
+        if (status != KV_OK) return status;
+        kv_sector copies[2] = {{0}, {0}}, *s = &file->sectors[sector];
+        bool first = decode(file, sector, header, &copies[0]);
+        bool second = decode(file, sector, header + KV_SECTOR_HEADER_BYTES, &copies[1]);
+        if (!first && !second) continue;
+        *s = first ? copies[0] : copies[1];
+        s->copies_differ = !first || !second;
+        if (s->generation + s->span > file->next_generation) file->next_generation = s->generation + s->span;
+        for (uint32_t i = 1; i < s->span && sector + 1 < count; i++) file->sectors[++sector].type = KV_SECTOR_INSIDE;
+    }
+    return KV_OK;
+}
+
+kv_status kv_sectors_add(kv_file *file, uint16_t type, uint32_t span, uint64_t previous, uint32_t chain,
+                         uint64_t *sector) {
+    kv_status status = make_room(file, file->sector_count + span);
+    if (status != KV_OK) return status;
+    *sector = file->sector_count;
+    for (uint32_t i = 0; i < span; i++) {
+        kv_sector inside = {.type = KV_SECTOR_INSIDE};
+        file->sectors[file->sector_count++] = inside;
+    }
+    file->sectors[*sector] = (kv_sector){.type = type,
+                                         .span = span,
+                                         .generation = file->next_generation,
+                                         .salt = kv_file_random(file),
+                                         .previous = previous,
+                                         .chain = chain};
+    file->next_generation += span;
+    return KV_OK;
+}
+
+bool kv_sector_find(const kv_file *file, uint16_t type, uint64_t generation, uint64_t *sector) {
+    for (uint64_t i = 0; i < file->sector_count; i++) {
+        const kv_sector *s = &file->sectors[i];
+        if (s->type != type || generation < s->generation || generation >= s->generation + s->span) continue;
+        *sector = i;
+        return true;
+    }
+    return false;
+}

@@ -1,0 +1,31 @@
+#include "db.h"
+
+kv_status kv_stored_record(kv_file *file, kv_key key, const kv_place *place, kv_record *record,
+                           uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX]) {
+    uint64_t before = KV_SECTORS_START + KV_SECTOR_DATA + KV_RECORD_HEADER_BYTES + key.length;
+    if (place->offset < before) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, place->offset);
+    uint64_t at = place->offset - KV_RECORD_HEADER_BYTES - key.length;
+    uint64_t sector = (at - KV_SECTORS_START) >> file->sector_shift;
+    while (sector < file->sector_count && sector > 0 && file->sectors[sector].type == KV_SECTOR_INSIDE) sector--;
+    if (sector >= file->sector_count) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, at);
+    kv_status status = kv_file_read(file, at, bytes, KV_RECORD_HEADER_BYTES + key.length);
+    if (status != KV_OK) return status;
+    const kv_sector *s = &file->sectors[sector];
+    uint64_t position = kv_position(file, s->generation, at - kv_sector_offset(file, sector));
+    bool valid = kv_record_decode(record, bytes, UINT64_MAX / 2, s->salt, position) && !(record->flags & KV_FLAG_EXTERNAL) &&
+                 (record->type == KV_RECORD_PUT || record->type == KV_RECORD_VALUE);
+    if (!valid) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_RECORD, at);
+    if (kv_compare(record->key, key) != 0 || record->value_length != place->length || record->value_sum != place->sum)
+        return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, at);
+    return KV_OK;
+}
+
+void kv_last_key_set(kv_last_key *last, kv_key key) {
+    last->any = true;
+    last->length = key.length;
+    memcpy(last->data, key.data, key.length);
+}
+
+void kv_last_key_seek(const kv_last_key *last, kv_walk *walk) {
+    kv_walk_forward_from(walk, (kv_key){last->any ? last->data : NULL, last->length}, true);
+}

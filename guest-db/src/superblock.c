@@ -1,0 +1,91 @@
+#include "checksum.h"
+#include "file.h"
+
+static uint64_t sum_of(const uint8_t *slot) {
+    return kv_xxh64(slot + KV_SB_MAGIC, KV_SUPERBLOCK_BYTES - KV_SB_MAGIC, 0);
+}
+
+static void encode(const kv_superblock *super, uint8_t *to) {
+    memset(to, 0, KV_SUPERBLOCK_BYTES);
+    memcpy(to + KV_SB_MAGIC, KV_MAGIC, 8);
+    kv_store32(to + KV_SB_VERSION, super->version);
+    kv_store32(to + KV_SB_SECTOR_BYTES, super->sector_bytes);
+    kv_store64(to + KV_SB_COMPATIBLE, super->compatible);
+    kv_store64(to + KV_SB_READ_COMPATIBLE, super->read_compatible);
+    kv_store64(to + KV_SB_INCOMPATIBLE, super->incompatible);
+    kv_store64(to + KV_SB_SEQUENCE, super->sequence);
+    kv_store64(to + KV_SB_DATABASE_ID, super->database_id);
+    kv_store64(to + KV_SB_LOG_GENERATION, super->log_generation);
+    kv_store64(to + KV_SB_LOG_SECTOR, super->log_sector);
+    kv_store64(to + KV_SB_DURABLE, super->durable);
+    kv_store64(to + KV_SB_COMMIT, super->commit);
+    kv_store64(to + KV_SB_GENERATION, super->generation);
+    kv_store64(to + KV_SB_SUM, sum_of(to));
+}
+
+static bool decode(kv_superblock *super, const uint8_t *from) {
+    if (memcmp(from + KV_SB_MAGIC, KV_MAGIC, 8) != 0 || kv_load64(from + KV_SB_SUM) != sum_of(from)) return false;
+    super->version = kv_load32(from + KV_SB_VERSION);
+    super->sector_bytes = kv_load32(from + KV_SB_SECTOR_BYTES);
+    super->compatible = kv_load64(from + KV_SB_COMPATIBLE);
+    super->read_compatible = kv_load64(from + KV_SB_READ_COMPATIBLE);
+    super->incompatible = kv_load64(from + KV_SB_INCOMPATIBLE);
+    super->sequence = kv_load64(from + KV_SB_SEQUENCE);
+    super->database_id = kv_load64(from + KV_SB_DATABASE_ID);
+    super->log_generation = kv_load64(from + KV_SB_LOG_GENERATION);
+    super->log_sector = kv_load64(from + KV_SB_LOG_SECTOR);
+    super->durable = kv_load64(from + KV_SB_DURABLE);
+    super->commit = kv_load64(from + KV_SB_COMMIT);
+    super->generation = kv_load64(from + KV_SB_GENERATION);
+    return true;
+}
+
+/* May this version read (and, with `writing`, write) such a database, and are its numbers sane? */
+static kv_status accept(kv_file *file, const kv_superblock *super) {
+    uint32_t bytes = super->sector_bytes;
+    if (super->version != KV_FORMAT_VERSION || (super->incompatible & ~(uint64_t)KV_KNOWN_INCOMPATIBLE) != 0)
+        return KV_VERSION_UNSUPPORTED;
+    if (!file->read_only && (super->read_compatible & ~(uint64_t)KV_KNOWN_READ_COMPATIBLE) != 0)
+        return KV_VERSION_UNSUPPORTED;
+    bool sane = bytes >= KV_SECTOR_BYTES_MIN && bytes <= KV_SECTOR_BYTES_MAX && (bytes & (bytes - 1)) == 0 &&
+                super->log_generation >= 1 && super->log_generation < super->generation &&
+                super->generation < UINT64_MAX / KV_SECTOR_BYTES_MAX && super->sequence < UINT64_MAX / 2;
+    return sane ? KV_OK : kv_file_fail(file, KV_CORRUPT, KV_DETAIL_SUPERBLOCK, 0);
+}
+
+kv_status kv_superblock_read(kv_file *file) {
+    uint8_t slots[2][KV_SUPERBLOCK_BYTES] = {{0}};
+    kv_superblock found[2];
+    bool valid[2], magic = false;
+    for (uint32_t slot = 0; slot < 2; slot++) {
+        uint64_t got;
+        kv_status status =
+            kv_file_read_some(file, slot * KV_SUPERBLOCK_SLOT, slots[slot], KV_SUPERBLOCK_BYTES, &got);
+        if (status != KV_OK) return status;
+        magic = magic || memcmp(slots[slot] + KV_SB_MAGIC, KV_MAGIC, 8) == 0;
+        valid[slot] = got == KV_SUPERBLOCK_BYTES && decode(&found[slot], slots[slot]);
+    }
+    if (!valid[0] && !valid[1])
+        return magic ? kv_file_fail(file, KV_CORRUPT, KV_DETAIL_SUPERBLOCK, 0) : KV_NOT_A_DATABASE;
+    bool second = valid[1] && (!valid[0] || found[1].sequence > found[0].sequence);
+    kv_status status = accept(file, &found[second]);
+    if (status != KV_OK) return status;
+    file->super = found[second];
+    file->slot_damaged = !valid[0] || !valid[1];
+    file->sector_bytes = file->super.sector_bytes;
+    file->sector_shift = (uint32_t)__builtin_ctz(file->sector_bytes);
+    file->next_generation = file->super.generation;
+    return KV_OK;
+}
+
+kv_status kv_superblock_write(kv_file *file) {
+    uint8_t bytes[KV_SUPERBLOCK_BYTES];
+    kv_superblock next = file->super;
+    next.sequence++;
+    next.generation = file->next_generation;
+    encode(&next, bytes);
+    kv_status status =
+        kv_file_write(file, (next.sequence & 1) * KV_SUPERBLOCK_SLOT, bytes, KV_SUPERBLOCK_BYTES, NULL);
+    if (status == KV_OK) file->super = next;
+    return status;
+}
