@@ -265,9 +265,15 @@ def check(database: Database, json: Json = False) -> int:
     with _open(database, "r") as store:
         problems = store.check()
     if json:
-        console.write_json({"ok": not problems, "problems": [str(problem) for problem in problems]})
+        from kvwasi.formats import jsonl
+
+        found = [
+            {"offset": problem.offset, "kind": problem.kind, **jsonl.encode_member("key", problem.key)}
+            for problem in problems
+        ]
+        console.write_json({"ok": not problems, "problems": found})
     for problem in () if json else problems:
-        console.write(f"{problem}\n".encode())
+        console.write(f"offset {problem.offset}: {problem.kind} damaged, key {problem.key!r}\n".encode())
     if problems:
         return console.complain(console.EXIT_DATA, f"{database}: {len(problems)} problems")
     if not json:
@@ -371,8 +377,7 @@ def _open_source(path: str, form: LoadFormat, database: str) -> "Iterator[Source
         stream = console.stdin()
         yield source.Source(source.read(stream, form.value), None, lambda: 0)
         return
-    status = os.stat(database) if os.path.exists(database) else None
-    with source.open_path(path, form.value, exclude=status) as opened:
+    with source.open_path(path, form.value, exclude=(database, os.path.realpath(database) + "-lock")) as opened:
         yield opened
 
 

@@ -29,8 +29,8 @@ class Source:
 
 
 @contextlib.contextmanager
-def open_path(path: str, form: Format = "auto", *, exclude: os.stat_result | None = None) -> Iterator[Source]:
-    """Open a directory or a file. ``exclude`` is left out of a directory: the database itself, say."""
+def open_path(path: str, form: Format = "auto", *, exclude: Iterable[str] = ()) -> Iterator[Source]:
+    """Open a directory or a file. The files ``exclude`` are left out: the database itself, say."""
     status = os.stat(path)
     if form == "tree" or (form == "auto" and stat.S_ISDIR(status.st_mode)):
         yield _tree_source(tree.scan(path, exclude=exclude))

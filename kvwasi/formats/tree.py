@@ -4,7 +4,7 @@ Only regular files count. Symbolic links are not followed, so that nothing outsi
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from kvwasi.formats.errors import Entry
@@ -27,8 +27,9 @@ class Tree:
     skipped: int
 
 
-def scan(root: str | os.PathLike[str], *, exclude: os.stat_result | None = None) -> Tree:
-    """List the regular files below ``root``, without the file ``exclude`` (the database itself, say)."""
+def scan(root: str | os.PathLike[str], *, exclude: Iterable[str] = ()) -> Tree:
+    """List the regular files below ``root``, without the files ``exclude`` (the database itself, say)."""
+    excluded = {(status.st_dev, status.st_ino) for status in map(os.stat, filter(os.path.exists, exclude))}
     files: list[File] = []
     skipped = 0
     pending = [(b"", os.fsencode(root))]
@@ -41,8 +42,9 @@ def scan(root: str | os.PathLike[str], *, exclude: os.stat_result | None = None)
                     pending.append((key + b"/", item.path))
                     continue
                 status = item.stat(follow_symlinks=False)
-                excluded = exclude is not None and os.path.samestat(status, exclude)
-                if item.is_file(follow_symlinks=False) and not excluded:
+                if (status.st_dev, status.st_ino) in excluded:
+                    continue
+                if item.is_file(follow_symlinks=False):
                     files.append(File(key, item.path, status.st_size))
                 else:
                     skipped += 1

@@ -35,8 +35,9 @@ def test_only_regular_files_count(root: Path) -> None:
 
 
 def test_the_database_itself_is_left_out(root: Path) -> None:
-    found = tree.scan(root, exclude=os.stat(root / "a"))
+    found = tree.scan(root, exclude=[str(root / "b" / ".." / "a"), str(root / "absent")])
     assert [file.key for file in found.files] == [b"b.txt", b"b/deep/file"]
+    assert found.skipped == 0
 
 
 def test_names_that_are_no_text(root: Path) -> None:

@@ -1,1 +1,0 @@
-#include "guest-db/include/kv_guest.h"
