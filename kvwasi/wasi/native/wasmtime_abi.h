@@ -182,6 +182,7 @@ typedef void (*kvw_finalizer_t)(void *env);
     X(void, wasm_trap_message, (const wasm_trap_t *, wasm_byte_vec_t *out))                                        \
     X(bool, wasmtime_trap_code, (const wasm_trap_t *, uint8_t *code))                                              \
     X(void, wasm_trap_delete, (wasm_trap_t *))                                                                     \
+    X(wasmtime_error_t *, wasmtime_error_new, (const char *message))                                               \
     X(void, wasmtime_error_message, (const wasmtime_error_t *, wasm_byte_vec_t *out))                              \
     X(bool, wasmtime_error_exit_status, (const wasmtime_error_t *, int *status))                                   \
     X(void, wasmtime_error_delete, (wasmtime_error_t *))                                                           \

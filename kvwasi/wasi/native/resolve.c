@@ -1,0 +1,243 @@
+#include "resolve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define AGAIN_MAX 16
+#define LINKS_MAX 40
+#define WALK_DEPTH_MAX 256 /* descriptors held at once by the walk */
+
+/* Whether `length` bytes are well-formed UTF-8 (Unicode 15, table 3-7). */
+static bool is_utf8(const uint8_t *s, size_t length)
+{
+    for (size_t i = 0; i < length;) {
+        uint8_t lead = s[i++];
+        if (lead < 0x80)
+            continue;
+        size_t more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
+        if (lead < 0xc2 || lead > 0xf4 || more > length - i)
+            return false;
+        uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+        uint8_t high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+        if (s[i] < low || s[i] > high)
+            return false;
+        for (size_t j = 1; j < more; j++)
+            if ((s[i + j] & 0xc0) != 0x80)
+                return false;
+        i += more;
+    }
+    return true;
+}
+
+uint32_t kvw_path_copy(const kvw_memory *memory, uint32_t address, uint32_t length, char to[KVW_PATH_MAX])
+{
+    const uint8_t *path = kvw_range(memory, address, length);
+    if (!path)
+        return WASI_EFAULT;
+    if (length == 0)
+        return WASI_ENOENT;
+    if (length >= KVW_PATH_MAX)
+        return WASI_ENAMETOOLONG;
+    memcpy(to, path, length); /* judged after the copy: another thread may change the guest's */
+    to[length] = 0;
+    if (memchr(to, 0, length))
+        return WASI_EINVAL;
+    if (!is_utf8((const uint8_t *)to, length))
+        return WASI_EILSEQ;
+    return to[0] == '/' ? WASI_EPERM : WASI_OK;
+}
+
+static long openat2_beneath(int directory, const char *path, int flags, mode_t mode)
+{
+    struct open_how how = {
+        .flags = (uint64_t)(unsigned)flags,
+        .mode = flags & O_CREAT ? mode : 0,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+    };
+    return syscall(SYS_openat2, directory, path, &how, sizeof how);
+}
+
+bool kvw_has_openat2(void)
+{
+    static atomic_int known; /* 0: not asked, 1: yes, 2: no */
+    int state = atomic_load(&known);
+    if (state == 0) {
+        /* Old kernels answer ENOSYS, sandboxes EPERM. */
+        long fd = openat2_beneath(AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+        state = fd < 0 && (errno == ENOSYS || errno == EPERM) ? 2 : 1;
+        if (fd >= 0)
+            close((int)fd);
+        atomic_store(&known, state);
+    }
+    return state == 1;
+}
+
+/* The walk: a stack of directory descriptors, so that ".." goes back to where the walk came from, whatever was renamed
+ * meanwhile. */
+typedef struct walk {
+    int root;
+    int stack[WALK_DEPTH_MAX];
+    int depth;
+    int links;
+    char rest[KVW_PATH_MAX]; /* still to be walked */
+} walk;
+
+static int walk_directory(const walk *w) { return w->depth ? w->stack[w->depth - 1] : w->root; }
+
+/* Replace the component just taken by the target of the link `name`. 0, -EINVAL when it is no link, or another error. */
+static int walk_link(walk *w, const char *name, const char *after)
+{
+    char target[KVW_PATH_MAX];
+    ssize_t length = readlinkat(walk_directory(w), name, target, sizeof target - 1);
+    if (length < 0)
+        return -errno;
+    target[length] = 0;
+    if (++w->links > LINKS_MAX)
+        return -ELOOP;
+    if (length == 0)
+        return -ENOENT;
+    if (target[0] == '/')
+        return -EPERM;
+    char joined[2 * KVW_PATH_MAX];
+    int total = snprintf(joined, sizeof joined, "%s%s", target, after);
+    if (total >= (int)sizeof w->rest)
+        return -ENAMETOOLONG;
+    memcpy(w->rest, joined, (size_t)total + 1);
+    return 0;
+}
+
+/* Enter the directory `name`, or its link. */
+static int walk_enter(walk *w, const char *name, const char *after)
+{
+    int fd = openat(walk_directory(w), name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        int error = errno;
+        if (error != ENOTDIR && error != ELOOP)
+            return -error;
+        int linked = walk_link(w, name, after);
+        return linked == -EINVAL ? -error : linked;
+    }
+    if (w->depth == WALK_DEPTH_MAX) {
+        close(fd);
+        return -ENAMETOOLONG;
+    }
+    w->stack[w->depth++] = fd;
+    memmove(w->rest, after, strlen(after) + 1);
+    return 0;
+}
+
+/* Open the last component. `*again`: it was a link and the walk goes on. */
+static int walk_last(walk *w, const char *name, int flags, mode_t mode, bool *again)
+{
+    *again = false;
+    int fd = openat(walk_directory(w), name, flags | O_NOFOLLOW | O_CLOEXEC, mode);
+    int error = fd < 0 ? errno : 0;
+    if (flags & O_NOFOLLOW)
+        return fd < 0 ? -error : fd;
+    if (fd >= 0) {
+        struct stat st;
+        if (!(flags & O_PATH) || fstat(fd, &st) < 0 || !S_ISLNK(st.st_mode))
+            return fd;
+        close(fd);
+    } else if ((error != ELOOP && error != ENOTDIR) || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
+        return -error;
+    }
+    int linked = walk_link(w, name, "");
+    *again = linked == 0;
+    return linked == -EINVAL ? -error : linked;
+}
+
+static int walk_step(walk *w, int flags, mode_t mode, bool *again)
+{
+    char name[KVW_PATH_MAX];
+    size_t start = strspn(w->rest, "/");
+    size_t length = strcspn(w->rest + start, "/");
+    const char *after = w->rest + start + length;
+    bool last = after[strspn(after, "/")] == 0;
+    bool slash = last && *after;
+    memcpy(name, w->rest + start, length);
+    name[length] = 0;
+    *again = true;
+    if (!strcmp(name, "..")) {
+        if (w->depth == 0)
+            return -EPERM;
+        close(w->stack[--w->depth]);
+    } else if (strcmp(name, ".") != 0 && name[0]) {
+        if (last && !slash)
+            return walk_last(w, name, flags, mode, again);
+        return walk_enter(w, name, slash ? "/." : after);
+    }
+    if (!last) {
+        memmove(w->rest, after, strlen(after) + 1);
+        return 0;
+    }
+    *again = false;
+    int fd = openat(walk_directory(w), ".", flags | O_CLOEXEC, mode);
+    return fd < 0 ? -errno : fd;
+}
+
+static int walk_open(int directory, const char *path, int flags, mode_t mode)
+{
+    walk w = {.root = directory};
+    memcpy(w.rest, path, strlen(path) + 1);
+    bool again = true;
+    int result = 0;
+    /* Each step takes a component; links, which add some, are bounded. */
+    while (again && result >= 0)
+        result = walk_step(&w, flags, mode, &again);
+    while (w.depth > 0)
+        close(w.stack[--w.depth]);
+    return result;
+}
+
+int kvw_open_beneath(const kvw_host *host, int directory, const char *path, int flags, mode_t mode)
+{
+    if (!host->walk_only && kvw_has_openat2()) {
+        /* EAGAIN: something was renamed meanwhile. A guest that races with itself must not keep us here. */
+        for (int i = 0; i < AGAIN_MAX; i++) {
+            long fd = openat2_beneath(directory, path, flags | O_CLOEXEC, mode);
+            if (fd >= 0)
+                return (int)fd;
+            if (errno != EAGAIN)
+                return errno == EXDEV ? -EPERM : -errno;
+        }
+    }
+    return walk_open(directory, path, flags, mode);
+}
+
+int kvw_place_of(const kvw_host *host, int directory, char *path, kvw_place *place)
+{
+    size_t end = strlen(path);
+    size_t stop = end;
+    while (stop > 0 && path[stop - 1] == '/')
+        stop--;
+    if (stop < end)
+        path[stop + 1] = 0; /* one slash says as much as several */
+    size_t start = stop;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    place->name = path + start;
+    size_t length = stop - start;
+    bool dots = (length == 1 || length == 2) && place->name[0] == '.' && place->name[length - 1] == '.';
+    place->plain = !dots && stop == end;
+    place->directory = directory;
+    place->opened = start > 0;
+    if (start == 0)
+        return 0;
+    char parent[KVW_PATH_MAX];
+    memcpy(parent, path, start);
+    parent[start] = 0;
+    int fd = kvw_open_beneath(host, directory, parent, O_PATH | O_DIRECTORY, 0);
+    place->directory = fd;
+    return fd < 0 ? -fd : 0;
+}
+
+void kvw_place_release(const kvw_place *place)
+{
+    if (place->opened)
+        close(place->directory);
+}

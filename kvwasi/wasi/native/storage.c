@@ -1,0 +1,194 @@
+#include "storage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* Linux; older headers lack them */
+#ifndef RWF_DSYNC
+#define RWF_DSYNC 0x2
+#endif
+#ifndef RWF_SYNC
+#define RWF_SYNC 0x4
+#endif
+#ifndef RWF_NOAPPEND
+#define RWF_NOAPPEND 0x20
+#endif
+
+static ssize_t result_of(ssize_t result) { return result < 0 ? -errno : result; }
+
+static ssize_t read_parts(int os_fd, const struct iovec *parts, int count, uint64_t offset)
+{
+    if (offset == KVW_AT_POSITION)
+        return result_of(count == 1 ? read(os_fd, parts->iov_base, parts->iov_len) : readv(os_fd, parts, count));
+    if (count == 1)
+        return result_of(pread(os_fd, parts->iov_base, parts->iov_len, (off_t)offset));
+    return result_of(preadv(os_fd, parts, count, (off_t)offset));
+}
+
+static ssize_t write_parts(int os_fd, const struct iovec *parts, int count, uint64_t offset, uint32_t flags)
+{
+    if (flags) {
+        int rwf = (flags & WASI_FD_SYNC      ? RWF_SYNC
+                   : (flags & WASI_FD_DSYNC) ? RWF_DSYNC
+                                             : 0) |
+                  (flags & WASI_FD_APPEND ? RWF_NOAPPEND : 0);
+        off_t at = offset == KVW_AT_POSITION ? -1 : (off_t)offset;
+        ssize_t result = pwritev2(os_fd, parts, count, at, rwf);
+        /* Before Linux 6.9 a positioned write to an O_APPEND descriptor appends. */
+        if (result < 0 && errno == EOPNOTSUPP && (rwf & RWF_NOAPPEND))
+            result = pwritev2(os_fd, parts, count, at, rwf & ~RWF_NOAPPEND);
+        return result_of(result);
+    }
+    if (offset == KVW_AT_POSITION)
+        return result_of(count == 1 ? write(os_fd, parts->iov_base, parts->iov_len)
+                                    : writev(os_fd, parts, count));
+    if (count == 1)
+        return result_of(pwrite(os_fd, parts->iov_base, parts->iov_len, (off_t)offset));
+    return result_of(pwritev(os_fd, parts, count, (off_t)offset));
+}
+
+static uint64_t total_of(const struct iovec *parts, int count)
+{
+    uint64_t total = 0;
+    for (int i = 0; i < count; i++)
+        total += parts[i].iov_len;
+    return total;
+}
+
+/* Copy the parts of the first `length` bytes to `cut`; how many they are. */
+static int cut_parts(struct iovec *cut, const struct iovec *parts, int count, uint64_t length)
+{
+    int used = 0;
+    for (; used < count && length > 0; used++) {
+        cut[used] = parts[used];
+        if (cut[used].iov_len > length)
+            cut[used].iov_len = (size_t)length;
+        length -= cut[used].iov_len;
+    }
+    return used;
+}
+
+static ssize_t hooked_transfer(kvw_host *host, kvw_storage_operation operation, int os_fd,
+                               const struct iovec *parts, int count, uint64_t offset, uint32_t flags)
+{
+    struct iovec cut[KVW_IOVECS_MAX];
+    uint64_t total = total_of(parts, count);
+    kvw_storage_call call = {
+        .operation = operation,
+        .os_fd = os_fd,
+        .flags = flags,
+        .offset = offset,
+        .length = total,
+        .parts = parts,
+        .part_count = count,
+    };
+    int error = kvw_storage_before(host, &call);
+    ssize_t result = -error;
+    if (!error) {
+        if (call.length < total) {
+            call.part_count = cut_parts(cut, parts, count, call.length);
+            call.parts = cut;
+        }
+        result = operation == KVW_STORAGE_READ
+                     ? read_parts(os_fd, call.parts, call.part_count, offset)
+                     : write_parts(os_fd, call.parts, call.part_count, offset, flags);
+    }
+    kvw_storage_after(host, &call, result < 0 ? 0 : result, result < 0 ? (int)-result : 0);
+    return result;
+}
+
+ssize_t kvw_storage_read(kvw_host *host, int os_fd, const struct iovec *parts, int count, uint64_t offset)
+{
+    if (KVW_UNLIKELY(host->hook))
+        return hooked_transfer(host, KVW_STORAGE_READ, os_fd, parts, count, offset, 0);
+    return read_parts(os_fd, parts, count, offset);
+}
+
+ssize_t kvw_storage_write(kvw_host *host, int os_fd, const struct iovec *parts, int count, uint64_t offset,
+                          uint32_t flags)
+{
+    if (KVW_UNLIKELY(host->hook))
+        return hooked_transfer(host, KVW_STORAGE_WRITE, os_fd, parts, count, offset, flags);
+    return write_parts(os_fd, parts, count, offset, flags);
+}
+
+/* Run `expression`, which sets errno on -1, between the hook's two halves. */
+#define HOOKED(host, call, expression)                                                                             \
+    do {                                                                                                           \
+        int error_ = kvw_storage_before(host, call);                                                               \
+        if (!error_)                                                                                               \
+            error_ = (expression) < 0 ? errno : 0;                                                                 \
+        kvw_storage_after(host, call, 0, error_);                                                                  \
+        return error_;                                                                                             \
+    } while (0)
+
+int kvw_storage_truncate(kvw_host *host, int os_fd, uint64_t size)
+{
+    kvw_storage_call call = {.operation = KVW_STORAGE_TRUNCATE, .os_fd = os_fd, .length = size};
+    HOOKED(host, &call, ftruncate(os_fd, (off_t)size));
+}
+
+int kvw_storage_allocate(kvw_host *host, int os_fd, uint64_t offset, uint64_t length)
+{
+    kvw_storage_call call = {
+        .operation = KVW_STORAGE_ALLOCATE, .os_fd = os_fd, .offset = offset, .length = length};
+    HOOKED(host, &call, fallocate(os_fd, 0, (off_t)offset, (off_t)length));
+}
+
+int kvw_storage_sync(kvw_host *host, int os_fd, bool data_only)
+{
+    kvw_storage_call call = {.operation = data_only ? KVW_STORAGE_DATASYNC : KVW_STORAGE_SYNC, .os_fd = os_fd};
+    HOOKED(host, &call, data_only ? fdatasync(os_fd) : fsync(os_fd));
+}
+
+int kvw_storage_close(kvw_host *host, int os_fd)
+{
+    kvw_storage_call call = {.operation = KVW_STORAGE_CLOSE, .os_fd = os_fd};
+    /* Linux frees the descriptor whatever close answers, so the hook cannot keep it open. */
+    int injected = kvw_storage_before(host, &call);
+    int error = close(os_fd) < 0 && errno != EINTR ? errno : 0;
+    error = injected ? injected : error;
+    kvw_storage_after(host, &call, 0, error);
+    return error;
+}
+
+int kvw_storage_link(kvw_host *host, int from, const char *old_name, int to, const char *new_name)
+{
+    kvw_storage_call call = {
+        .operation = KVW_STORAGE_LINK, .os_fd = from, .os_fd2 = to, .path = old_name, .path2 = new_name};
+    HOOKED(host, &call, linkat(from, old_name, to, new_name, 0));
+}
+
+int kvw_storage_rename(kvw_host *host, int from, const char *old_name, int to, const char *new_name)
+{
+    kvw_storage_call call = {
+        .operation = KVW_STORAGE_RENAME, .os_fd = from, .os_fd2 = to, .path = old_name, .path2 = new_name};
+    HOOKED(host, &call, renameat(from, old_name, to, new_name));
+}
+
+int kvw_storage_unlink(kvw_host *host, int directory, const char *name)
+{
+    kvw_storage_call call = {.operation = KVW_STORAGE_UNLINK, .os_fd = directory, .path = name};
+    HOOKED(host, &call, unlinkat(directory, name, 0));
+}
+
+int kvw_storage_symlink(kvw_host *host, const char *target, int directory, const char *name)
+{
+    kvw_storage_call call = {
+        .operation = KVW_STORAGE_SYMLINK, .os_fd = directory, .path = target, .path2 = name};
+    HOOKED(host, &call, symlinkat(target, directory, name));
+}
+
+int kvw_storage_create_directory(kvw_host *host, int directory, const char *name)
+{
+    kvw_storage_call call = {.operation = KVW_STORAGE_CREATE_DIRECTORY, .os_fd = directory, .path = name};
+    HOOKED(host, &call, mkdirat(directory, name, 0777));
+}
+
+int kvw_storage_remove_directory(kvw_host *host, int directory, const char *name)
+{
+    kvw_storage_call call = {.operation = KVW_STORAGE_REMOVE_DIRECTORY, .os_fd = directory, .path = name};
+    HOOKED(host, &call, unlinkat(directory, name, AT_REMOVEDIR));
+}
