@@ -4,4 +4,4 @@ __all__ = ["UnsupportedWasmtimeError"]
 
 
 class UnsupportedWasmtimeError(ImportError):
-    """The installed ``wasmtime`` package is missing, or its library is not one that this release can drive."""
+    """The ``wasmtime`` package is missing, or its library is not one that this release can drive."""

@@ -1,0 +1,40 @@
+/* The case of wasmtime's issue 7973: many seeks and small writes to one file, opened anew and flushed each round.
+ * argv[1] is the file; argv[2], when "nosync", leaves the flush out. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ROUNDS 999
+#define WRITES 1000
+#define MESSAGE "hello, world\n"
+
+static int fail(const char *what)
+{
+    fprintf(stderr, "%s: %s\n", what, strerror(errno));
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        return 2;
+    int flush = argc < 3 || strcmp(argv[2], "nosync") != 0;
+    for (int i = 1; i <= ROUNDS; i++) {
+        int fd = open(argv[1], O_CREAT | O_WRONLY, 0666);
+        if (fd < 0)
+            return fail("open");
+        for (int j = 0; j < WRITES; j++) {
+            if (lseek(fd, 10 * i + 13 * j, SEEK_SET) < 0)
+                return fail("lseek");
+            if (write(fd, MESSAGE, 13) != 13)
+                return fail("write");
+        }
+        if (flush && fsync(fd) < 0)
+            return fail("fsync");
+        if (close(fd) < 0)
+            return fail("close");
+    }
+    return 0;
+}

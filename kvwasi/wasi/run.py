@@ -1,0 +1,97 @@
+"""Running a command module from a file, as ``kvwasi run`` does."""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+import wasmtime
+
+from kvwasi.wasi.host import Preopen, Stdio, StrPath, Wasi, standard_streams_flushed
+
+__all__ = ["run_module"]
+
+_SIGNAL_BASE = 128
+# As a shell reports a native program that dies of the same cause.
+_SIGNALS = {
+    wasmtime.TrapCode.UNREACHABLE: 6,  # SIGABRT: abort() of wasi-libc is `unreachable`
+    wasmtime.TrapCode.INTEGER_DIVISION_BY_ZERO: 8,  # SIGFPE
+    wasmtime.TrapCode.INTEGER_OVERFLOW: 8,
+    wasmtime.TrapCode.BAD_CONVERSION_TO_INTEGER: 8,
+    wasmtime.TrapCode.STACK_OVERFLOW: 11,  # SIGSEGV
+    wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS: 11,
+    wasmtime.TrapCode.TABLE_OUT_OF_BOUNDS: 11,
+    wasmtime.TrapCode.INDIRECT_CALL_TO_NULL: 11,
+}
+_SIGABRT = 6
+
+
+def run_module(
+    path: StrPath,
+    args: Sequence[str] = (),
+    env: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    preopens: Iterable[Preopen] = (),
+    argv0: str | None = None,
+    *,
+    stdin: Stdio = 0,
+    stdout: Stdio = 1,
+    stderr: Stdio = 2,
+) -> int:
+    """Run the command module (or WebAssembly text) at ``path`` and return its exit status.
+
+    Arguments:
+        path: a module with a ``_start``, that imports nothing but ``wasi_snapshot_preview1``.
+        args: what follows the name in the guest's ``argv``.
+        env: the guest's whole environment.
+        preopens: the directories it can reach.
+        argv0: its name; by default the file's.
+        stdin, stdout, stderr: as for :class:`kvwasi.wasi.Wasi`.
+
+    A guest that traps has its trap's message on this process's stderr, and 128 + the number of the signal that
+    a native program would have died of as its status (134 for ``unreachable``, 136 for arithmetic, 139 for
+    memory and stack). An exit status that wasmtime refuses (126 and above) is reported there too, as status 1.
+
+    Raises ``OSError`` for a file or directory that can't be opened, ``wasmtime.WasmtimeError`` for a module
+    that is not valid, and whatever a file object given as stdio raised.
+    """
+    name = os.fspath(path) if argv0 is None else argv0
+    with open(path, "rb") as file:
+        code = file.read()
+    if not code.startswith(b"\0asm"):
+        code = bytes(wasmtime.wat2wasm(code))
+    engine = wasmtime.Engine()
+    module = wasmtime.Module(engine, code)
+    linker = wasmtime.Linker(engine)
+    store = wasmtime.Store(engine)
+    standard_streams_flushed()
+    with Wasi([name, *args], env, stdin, stdout, stderr, preopens) as wasi:
+        wasi.add_to_linker(linker)
+        wasi.add_to_store(store)
+        try:
+            status = _call_start(wasi, linker, store, module)
+        finally:
+            pending = wasi.pending_exception()
+        if pending is not None:
+            raise pending
+    return status
+
+
+def _call_start(wasi: Wasi, linker: wasmtime.Linker, store: wasmtime.Store, module: wasmtime.Module) -> int:
+    instance = linker.instantiate(store, module)
+    exports = instance.exports(store)
+    if isinstance(exports.get("memory"), wasmtime.Memory):
+        wasi.attach(store, instance)
+    start = exports.get("_start")
+    if not isinstance(start, wasmtime.Func):
+        raise wasmtime.WasmtimeError("the module has no _start: it is no command")
+    try:
+        start(store)
+    except wasmtime.ExitTrap as exit_trap:
+        return exit_trap.code
+    except wasmtime.Trap as trap:
+        print(trap, file=sys.stderr)
+        code = trap.trap_code
+        return _SIGNAL_BASE + (_SIGNALS.get(code, _SIGABRT) if code is not None else _SIGABRT)
+    except wasmtime.WasmtimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
