@@ -377,7 +377,9 @@ def _open_source(path: str, form: LoadFormat, database: str) -> "Iterator[Source
         stream = console.stdin()
         yield source.Source(source.read(stream, form.value), None, lambda: 0)
         return
-    with source.open_path(path, form.value, exclude=(database, os.path.realpath(database) + "-lock")) as opened:
+    with source.open_path(
+        path, form.value, exclude=(database, os.path.realpath(database) + "-lock")
+    ) as opened:
         yield opened
 
 
