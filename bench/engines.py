@@ -14,7 +14,12 @@ class Engine(Protocol):
 
     name: str
 
-    def __init__(self, directory: Path) -> None: ...
+    def __init__(self, directory: Path) -> None:
+        """Open the database in ``directory``, made if need be."""
+
+    def open(self) -> None:
+        """Open it again after close()."""
+
     def put_in_transaction(self, entries: Iterable[Entry]) -> None:
         """One transaction, one call a put."""
 
@@ -47,9 +52,13 @@ class Kvwasi:
     name = "kvwasi"
 
     def __init__(self, directory: Path) -> None:
+        self._path = directory / "bench.kv"
+        self.open()
+
+    def open(self) -> None:
         import kvwasi
 
-        self._store = kvwasi.open(directory / "bench.kv")
+        self._store = kvwasi.open(self._path)
 
     def put_in_transaction(self, entries: Iterable[Entry]) -> None:
         with self._store.transaction() as transaction:
@@ -94,11 +103,13 @@ class Lmdb:
     map_bytes = 16 << 30  # address space only
 
     def __init__(self, directory: Path) -> None:
+        self._path = os.fspath(directory / "bench.lmdb")
+        self.open()
+
+    def open(self) -> None:
         import lmdb
 
-        self._environment = lmdb.open(
-            os.fspath(directory / "bench.lmdb"), map_size=self.map_bytes, subdir=False
-        )
+        self._environment = lmdb.open(self._path, map_size=self.map_bytes, subdir=False)
 
     def put_in_transaction(self, entries: Iterable[Entry]) -> None:
         with self._environment.begin(write=True) as transaction:

@@ -101,6 +101,8 @@ def _turn(
 
 
 def _timed(workload: Workload, engine: Engine, data: Dataset) -> tuple[float, Any]:
+    if workload.closed:
+        engine.close()
     start = time.perf_counter()
     result = workload.run(engine, data)
     return time.perf_counter() - start, result

@@ -83,6 +83,11 @@ def _read_sequential(engine: Engine, data: Dataset) -> Result:
     return Result(len(data.entries), ())
 
 
+def _open(engine: Engine, data: Dataset) -> Result:
+    engine.open()
+    return Result(1, ())
+
+
 @dataclass(frozen=True)
 class Workload:
     """``run`` is measured; ``filled`` says whether the database holds the whole dataset before."""
@@ -91,6 +96,8 @@ class Workload:
     what: str
     run: Callable[[Engine, Dataset], Result]
     filled: bool
+    closed: bool = False
+    """``run`` begins with the database closed."""
 
 
 WORKLOADS = [
@@ -100,6 +107,7 @@ WORKLOADS = [
     Workload("readrandom", "random get, a call a key", _read_random, True),
     Workload("readrandom-batch", f"random get, {GET_BATCH} keys a call", _read_random_batch, True),
     Workload("readseq", "scan in key order", _read_sequential, True),
+    Workload("open", "open after a clean close", _open, True, closed=True),
 ]
 
 
