@@ -314,11 +314,16 @@ def run(
 
     :ro makes a directory read-only; :exclusive promises that nobody else changes its files (and is faster).
     """
+    from wasmtime import WasmtimeError
+
     from kvwasi.wasi import run_module
 
     preopens = [_parse_preopen(text) for text in directories or ()]
-    variables = dict(_parse_variable(text) for text in environment or ())
-    return run_module(module, args=arguments or (), env=variables, preopens=preopens, argv0=argv0)
+    variables = [_parse_variable(text) for text in environment or () if "=" in text or text in os.environ]
+    try:
+        return run_module(module, arguments or (), variables, preopens, argv0)
+    except WasmtimeError as error:
+        raise console.DataError(f"{module}: {error}") from None
 
 
 def _parse(text: str, form: KeyFormat, name: str) -> bytes:
@@ -360,7 +365,7 @@ def _parse_preopen(text: str) -> "Preopen":
 
 def _parse_variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
-    return name, value if equals else os.environ.get(name, "")
+    return name, value if equals else os.environ[name]
 
 
 def _open(database: str, flag: Literal["r", "w", "c"]) -> "Store":

@@ -120,12 +120,12 @@ def _fail(error: Exception) -> int:
         return complain(EXIT_NO, _describe(error))
     if isinstance(error, MemoryError):
         return complain(EXIT_DATA, "out of memory")
+    if isinstance(error, (OSError, DataError)):
+        return complain(EXIT_DATA, _describe(error))
     from kvwasi import DatabaseLockedError, KvError
 
-    if isinstance(error, DatabaseLockedError):
-        return complain(EXIT_LOCKED, _describe(error))
-    if isinstance(error, (KvError, OSError, DataError)):
-        return complain(EXIT_DATA, _describe(error))
+    if isinstance(error, KvError):
+        return complain(EXIT_LOCKED if isinstance(error, DatabaseLockedError) else EXIT_DATA, str(error))
     if type(error).__name__ == "Abort":  # Typer's word for Ctrl-C, in some versions
         return EXIT_INTERRUPTED
     if os.environ.get("KVWASI_TRACEBACK"):
