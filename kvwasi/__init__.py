@@ -1,1 +1,25 @@
-"""kvwasi: an embedded key-value store in WebAssembly, and a fast WASI file host."""
+"""kvwasi: an embedded key-value store in WebAssembly, and a fast WASI file host.
+
+>>> import kvwasi, tempfile, os
+>>> with tempfile.TemporaryDirectory() as place:
+...     with kvwasi.open(os.path.join(place, "my.kv")) as store:
+...         store["answer"] = "42"
+...         store["answer"]
+b'42'
+"""
+
+from kvwasi import errors as _errors
+from kvwasi.errors import *  # noqa: F403
+from kvwasi.errors import KvError as error
+from kvwasi.store import Problem, Stats, Store, open
+from kvwasi.transaction import Transaction
+
+__all__ = [
+    "Problem",
+    "Stats",
+    "Store",
+    "Transaction",
+    "error",
+    "open",
+    *_errors.__all__,
+]

@@ -1,1 +1,1 @@
-"""The guest engine as typed calls."""
+"""The guest as typed calls: load the module, open a database in it, translate its statuses."""

@@ -1,0 +1,198 @@
+# Iteration: a cursor of the guest, read in batches.
+
+cdef uint32_t FIRST_BATCH = 16
+cdef uint32_t FULL_BATCH = 256
+cdef uint64_t BATCH_VALUE_BYTES = 1 << 20
+
+ITEMS = 0
+KEYS = 1
+VALUES = 2
+
+
+cdef bytes _successor(bytes prefix):
+    """The least key above all keys that begin with ``prefix``; None when there is none."""
+    cdef bytes head = prefix.rstrip(b"\xff")
+    cdef Py_ssize_t last = len(head) - 1
+    return head[:last] + bytes((head[last] + 1,)) if head else None
+
+
+def prefix_stop(prefix, /):
+    """The exclusive end of the range of keys that begin with ``prefix``; None when it has no end."""
+    return _successor(_to_bytes(prefix))
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class EntryIterator:
+    """The entries of a range in key order, as the store was when the iterator was made.
+
+    In a transaction it follows the transaction's own changes. It ends at exhaustion, or with its last reference.
+    """
+
+    def __cinit__(self, Verbs owner not None, start, stop, bint reverse, int what, limit):
+        cdef bytes first = b"" if start is None else _to_bytes(start)
+        cdef bytes last = None if stop is None else _to_bytes(stop)
+        cdef kve_failure failure
+        cdef kve_range range_
+        cdef int status
+        cdef bint empty = last is not None and not last  # nothing is below an empty stop
+        # A bound longer than any key: the next one that could be a key stands for it.
+        if len(first) > KV_KEY_MAX:
+            first = _successor(first[:KV_KEY_MAX])
+            empty = empty or first is None
+        if last is not None and len(last) > KV_KEY_MAX:
+            last = _successor(last[:KV_KEY_MAX])
+        memset(&range_, 0, sizeof(range_))
+        range_.reverse = reverse
+        if first:
+            range_.start = PyBytes_AS_STRING(first)
+            range_.start_length = <uint32_t>len(first)
+        if last is not None:
+            range_.stop = PyBytes_AS_STRING(last)
+            range_.stop_length = <uint32_t>len(last)
+        self.owner = owner
+        self.what = what
+        self.left = -1 if limit is None else max(<Py_ssize_t>limit, 0)
+        self.batch = FIRST_BATCH
+        owner.enter()
+        self.c = owner.c
+        if self.left == 0 or empty:
+            kve_unlock(self.c)
+            return
+        status = kve_cursor_open(self.c, &range_, owner.view, &self.handle, &failure)
+        self.is_open = status == KV_OK
+        kve_unlock(self.c)
+        if status != KV_OK:
+            raise owner.session.error(status, &failure)
+
+    def __dealloc__(self):
+        while self.position < self.filled:
+            Py_XDECREF(self.keys[self.position])
+            Py_XDECREF(self.values[self.position])
+            self.position += 1
+        PyMem_Free(self.keys)
+        PyMem_Free(self.values)
+        PyMem_Free(self.refs)
+        if self.is_open and kve_alive(self.c) == 0:
+            kve_drop_cursor(self.c, self.handle, self.owner.transaction)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef uint32_t at
+        if self.position == self.filled:
+            if not self.is_open or not self.refill():
+                raise StopIteration
+        at = self.position
+        self.position += 1
+        key = <object>self.keys[at]
+        Py_XDECREF(self.keys[at])
+        if self.what == 1:
+            return key
+        if self.values[at] != NULL:
+            value = <object>self.values[at]
+            Py_XDECREF(self.values[at])
+        else:
+            value = self.late_value(at)
+        return value if self.what == 2 else (key, value)
+
+    cdef int refill(self) except -1:
+        """Fetch the next batch. 0: there is none, and the cursor is closed."""
+        cdef kve_failure failure
+        cdef uint32_t count = 0
+        cdef uint32_t wanted = self.batch
+        cdef int status = KV_OK
+        if self.left >= 0 and self.left < wanted:
+            wanted = <uint32_t>self.left
+        self.reserve(wanted)
+        self.position = self.filled = 0
+        self.owner.enter()
+        if wanted != 0:
+            status = kve_cursor_next(self.c, self.handle, wanted, &count, &failure)
+        if status == KV_OK and count != 0:
+            status = self.take_entries(count)
+        elif status == KV_OK:
+            kve_cursor_close(self.c, self.handle)
+            self.is_open = False
+        kve_unlock(self.c)
+        if status != KV_OK:
+            PyErr_Clear()
+            raise self.owner.session.error(status, &failure)
+        if self.left >= 0:
+            self.left -= count
+        self.batch = min(self.batch * 4, FULL_BATCH)
+        return count != 0
+
+    cdef int reserve(self, uint32_t wanted) except -1:
+        if wanted <= self.capacity:
+            return 0
+        keys = <PyObject **>PyMem_Realloc(self.keys, wanted * sizeof(PyObject *))
+        if keys == NULL:
+            raise MemoryError
+        self.keys = keys
+        values = <PyObject **>PyMem_Realloc(self.values, wanted * sizeof(PyObject *))
+        if values == NULL:
+            raise MemoryError
+        self.values = values
+        refs = <kv_value_ref *>PyMem_Realloc(self.refs, wanted * sizeof(kv_value_ref))
+        if refs == NULL:
+            raise MemoryError
+        self.refs = refs
+        self.capacity = wanted
+        return 0
+
+    cdef int take_entries(self, uint32_t count) noexcept:
+        """Make the objects of a batch, under the lock. Values that are large, or many bytes, wait for their turn: the
+        cursor pins them; but what lies in the guest's memory may move with the next call."""
+        cdef const kv_entry *entry
+        cdef const uint8_t *key = NULL
+        cdef PyObject *value
+        cdef kv_value_ref *ref
+        cdef kve_failure ignored
+        cdef uint64_t budget = BATCH_VALUE_BYTES
+        cdef uint32_t offset = 0
+        cdef uint32_t at
+        cdef bint now
+        for at in range(count):
+            entry = kve_entry_at(self.c, &offset, &key)
+            if entry == NULL:
+                return KVE_BROKEN
+            ref = &self.refs[at]
+            ref[0] = entry.value
+            self.keys[at] = new_bytes(<const char *>key, entry.key_length)
+            self.values[at] = NULL
+            if self.keys[at] == NULL:
+                return KV_NO_MEMORY
+            self.filled = at + 1
+            if self.what == 1:
+                continue
+            now = ref.where == KV_WHERE_MEMORY or (ref.length <= KV_INLINE_MAX and ref.length <= budget)
+            if not now:
+                continue
+            value = new_bytes(NULL, ref.length)
+            if value == NULL:
+                return KV_NO_MEMORY
+            budget -= min(budget, ref.length)
+            if (kve_read(self.c, ref, raw_bytes(value), &ignored) == 0
+                    and kve_verify(ref, raw_bytes(value), &ignored) == 0):
+                self.values[at] = value
+            else:
+                Py_XDECREF(value)  # the failure is told when its turn comes
+        return KV_OK
+
+    cdef object late_value(self, uint32_t at):
+        cdef kv_value_ref ref = self.refs[at]
+        cdef kve_failure failure
+        cdef char *to
+        cdef int status
+        memset(&failure, 0, sizeof(failure))
+        self.owner.enter()
+        kve_unlock(self.c)
+        value = PyBytes_FromStringAndSize(NULL, ref.length)
+        to = PyBytes_AS_STRING(value)
+        with nogil:
+            status = kve_read_large(self.c, &ref, to, &failure)
+        if status != KV_OK:
+            raise self.owner.session.error(status, &failure)
+        return value

@@ -1,0 +1,185 @@
+/* Group commit: one leader flushes for all who wait. The guest is not held while the disk works. */
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+#include "session.h"
+
+/* The guest knows WASI's numbers. */
+static int32_t wasi_errno(int os_errno)
+{
+    switch (os_errno) {
+    case ENOSPC: return 51;
+    case EDQUOT: return 19;
+    case EROFS: return 69;
+    case EBADF: return 8;
+    default: return 29; /* EIO */
+    }
+}
+
+/* Begin a flush: the descriptor, and the position that it will cover. KV_OK when there is nothing to flush. */
+static int flush_begin(kve_session *session, int32_t *fd, uint64_t *position, kve_failure *failure)
+{
+    kve_lock(session);
+    int status = kve_reachable(session);
+    if (status == 0) {
+        status = kve_call(session, KVE_sync_begin, 0, 0, 0, 0, 0);
+        if (status == KV_NEEDS_SYNC) {
+            *fd = kve_block(session)->fd;
+            *position = kve_block(session)->position;
+        }
+        status = kve_status_of(session, status, failure);
+    }
+    kve_unlock(session);
+    return status;
+}
+
+static int flush_end(kve_session *session, int error, uint64_t position, kve_failure *failure)
+{
+    kve_lock(session);
+    int status = kve_reachable(session);
+    if (status == 0) {
+        if (error == 0)
+            status = kve_status_of(session, kve_call_synced(session, position), failure);
+        else
+            (void)kve_call(session, KVE_sync_failed, (uint32_t)wasi_errno(error), 0, 0, 0, 0);
+    }
+    kve_unlock(session);
+    if (error == 0) return status;
+    failure->os_error = error;
+    return KVE_SYNC_FAILED;
+}
+
+/* The leader's part; `flushing` is ours. */
+static int flush_once(kve_session *session, uint64_t *covered, kve_failure *failure)
+{
+    int32_t fd = -1;
+    uint64_t position = 0;
+    int status = flush_begin(session, &fd, &position, failure);
+    if (status != KV_NEEDS_SYNC) {
+        *covered = status == KV_OK ? UINT64_MAX : 0;
+        return status;
+    }
+    int error = session->api->datasync(session->host, (uint32_t)fd);
+    status = flush_end(session, error, position, failure);
+    *covered = position;
+    return status;
+}
+
+int kve_flush_until(kve_session *session, uint64_t position, kve_failure *failure)
+{
+    int status = 0;
+    pthread_mutex_lock(&session->flush_lock);
+    while (status == 0 && session->durable < position) {
+        if (session->flush_error != 0) {
+            failure->os_error = session->flush_error;
+            status = KVE_SYNC_FAILED;
+            break;
+        }
+        if (session->flushing) {
+            pthread_cond_wait(&session->flush_done, &session->flush_lock);
+            continue;
+        }
+        session->flushing = true;
+        pthread_mutex_unlock(&session->flush_lock);
+        uint64_t covered = 0;
+        status = flush_once(session, &covered, failure);
+        pthread_mutex_lock(&session->flush_lock);
+        session->flushing = false;
+        if (status == KVE_SYNC_FAILED) session->flush_error = failure->os_error;
+        pthread_cond_broadcast(&session->flush_done);
+        if (status == 0 && covered == UINT64_MAX) break; /* all was durable already */
+        if (status == 0 && covered > session->durable) session->durable = covered;
+    }
+    pthread_mutex_unlock(&session->flush_lock);
+    return status;
+}
+
+int kve_sync(kve_session *session, kve_failure *failure)
+{
+    uint64_t position = 0;
+    int32_t fd = -1;
+    int status = flush_begin(session, &fd, &position, failure);
+    return status == KV_NEEDS_SYNC ? kve_flush_until(session, position, failure) : status;
+}
+
+void kve_flush_acquire(kve_session *session)
+{
+    pthread_mutex_lock(&session->flush_lock);
+    while (session->flushing)
+        pthread_cond_wait(&session->flush_done, &session->flush_lock);
+    session->flushing = true;
+    pthread_mutex_unlock(&session->flush_lock);
+}
+
+void kve_flush_release(kve_session *session, bool replaced)
+{
+    pthread_mutex_lock(&session->flush_lock);
+    session->flushing = false;
+    if (replaced) session->durable = 0; /* positions of the old file say nothing of the new one */
+    pthread_cond_broadcast(&session->flush_done);
+    pthread_mutex_unlock(&session->flush_lock);
+}
+
+int kve_flush_now(kve_session *session, int32_t fd, kve_failure *failure)
+{
+    int error = session->api->datasync(session->host, (uint32_t)fd);
+    if (error == 0) return 0;
+    pthread_mutex_lock(&session->flush_lock);
+    session->flush_error = error;
+    pthread_mutex_unlock(&session->flush_lock);
+    return flush_end(session, error, 0, failure);
+}
+
+/* --- the interval mode --- */
+
+static void *flusher_main(void *argument)
+{
+    kve_session *session = argument;
+    pthread_mutex_lock(&session->flush_lock);
+    while (!session->flusher_stop) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        uint64_t ns = (uint64_t)until.tv_nsec + (uint64_t)session->interval_ms * 1000000u;
+        until.tv_sec += (time_t)(ns / 1000000000u);
+        until.tv_nsec = (long)(ns % 1000000000u);
+        int late = 0;
+        while (!session->flusher_stop && late != ETIMEDOUT)
+            late = pthread_cond_timedwait(&session->flusher_wake, &session->flush_lock, &until);
+        if (session->flusher_stop) break;
+        pthread_mutex_unlock(&session->flush_lock);
+        kve_failure failure;
+        int status = kve_sync(session, &failure); /* a failure poisons the engine: the next call tells */
+        pthread_mutex_lock(&session->flush_lock);
+        if (status != 0) break;
+    }
+    pthread_mutex_unlock(&session->flush_lock);
+    return NULL;
+}
+
+int kve_flusher_start(kve_session *session, uint32_t interval_ms)
+{
+    /* Signals are for Python's threads; the faults of this very thread must stay deliverable. */
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    session->interval_ms = interval_ms;
+    int error = pthread_create(&session->flusher, NULL, flusher_main, session);
+    if (error != 0) session->interval_ms = 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+void kve_flusher_stop(kve_session *session)
+{
+    if (session->interval_ms == 0) return;
+    pthread_mutex_lock(&session->flush_lock);
+    session->flusher_stop = true;
+    pthread_cond_broadcast(&session->flusher_wake);
+    pthread_mutex_unlock(&session->flush_lock);
+    pthread_join(session->flusher, NULL);
+    session->interval_ms = 0;
+}

@@ -1,0 +1,243 @@
+/* One open database: a guest instance, the lock under which it is called, and what threads wait for.
+ *
+ * Lock order and the GIL: nothing waits for `lock` while holding the GIL, nothing takes the GIL while holding `lock`.
+ * So a thread with the GIL only tries the lock (kve_try_lock), and waits for it (kve_wait_lock) without the GIL. */
+#ifndef KVE_SESSION_H
+#define KVE_SESSION_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "host_api.h"
+#include "kv_guest.h"
+
+/* Outcomes of this layer, beside kv_status. */
+enum {
+    KVE_CLOSED = 100,          /* the handle is closed */
+    KVE_FORKED = 101,          /* opened by the parent process */
+    KVE_BROKEN = 102,          /* a trap or a host error: `message` of the session says which */
+    KVE_TIMEOUT = 103,         /* waited too long for another thread's transaction */
+    KVE_OWN_TRANSACTION = 104, /* this thread has a transaction open */
+    KVE_MUST_WAIT = 105,       /* another thread's transaction is open: wait with kve_writer_wait */
+    KVE_SLICE = 106,           /* kve_writer_wait: nothing yet, look for signals and go on waiting */
+    KVE_SYNC_FAILED = 107,     /* the flush of this commit failed; `os_error` is the OS's errno */
+    KVE_SHORT = 108,           /* the file ends before the value does */
+    KVE_CHECKSUM = 109,        /* the value does not match its checksum */
+    KVE_ENDED = 110,           /* the transaction of this cursor or call has ended */
+    KVE_HOST_IO = 111,         /* reading a value failed; `os_error` is the OS's errno */
+};
+
+/* What there is to say of a status that is an error. */
+typedef struct kve_failure {
+    uint64_t position;
+    uint32_t detail;
+    int32_t os_error;
+} kve_failure;
+
+/* The exports that are called through kve_call, in the order of kve_export. */
+#define KVE_EXPORTS(X)                                                                                       \
+    X(init)                                                                                                  \
+    X(open)                                                                                                  \
+    X(close_mark)                                                                                            \
+    X(close)                                                                                                 \
+    X(get)                                                                                                   \
+    X(get_many)                                                                                              \
+    X(count)                                                                                                 \
+    X(put)                                                                                                   \
+    X(delete)                                                                                                \
+    X(put_many)                                                                                              \
+    X(value_begin)                                                                                           \
+    X(value_chunk)                                                                                           \
+    X(value_end)                                                                                             \
+    X(txn_begin)                                                                                             \
+    X(txn_commit)                                                                                            \
+    X(txn_rollback)                                                                                          \
+    X(sync_begin)                                                                                            \
+    X(synced)                                                                                                \
+    X(sync_failed)                                                                                           \
+    X(cursor_open)                                                                                           \
+    X(cursor_next)                                                                                           \
+    X(cursor_close)                                                                                          \
+    X(stats)                                                                                                 \
+    X(check_begin)                                                                                           \
+    X(check_step)                                                                                            \
+    X(compact_begin)                                                                                         \
+    X(compact_step)                                                                                          \
+    X(compact_abort)
+
+typedef enum kve_export {
+#define KVE_EXPORT_ENUM(name) KVE_##name,
+    KVE_EXPORTS(KVE_EXPORT_ENUM)
+#undef KVE_EXPORT_ENUM
+        KVE_EXPORT_COUNT
+} kve_export;
+
+/* A thread's place in the queue of writers; lives on its stack. */
+typedef struct kve_waiter {
+    pthread_cond_t turn;
+    struct kve_waiter *next;
+    bool queued;
+    bool granted;
+} kve_waiter;
+
+typedef struct kve_session {
+    const kvw_api *api;
+    const kvw_wasmtime *wasmtime;
+    kvw_host *host;
+    wasmtime_store_t *store;
+    wasmtime_context_t *context;
+    wasmtime_memory_t memory;
+    wasmtime_func_t exports[KVE_EXPORT_COUNT];
+    uint32_t block_address;
+    uint32_t data_address;
+    uint32_t fork_generation;
+    bool read_only;
+
+    pthread_mutex_t lock; /* the guest, and everything down to `message` */
+    bool open;
+    bool closing; /* refuses calls, while what runs comes to its end */
+    bool broken;
+    bool compacting;
+    uint64_t writer;       /* thread that owns the write side: a transaction, a compaction, or its turn; 0: none */
+    uint64_t transaction;  /* number of the open transaction, 0: none */
+    uint64_t transactions; /* begun so far */
+    kve_waiter *queue_head;
+    kve_waiter *queue_tail;
+    char message[256];
+
+    atomic_uint wanted; /* threads that wait for `lock`: bounded steps make room for them */
+
+    pthread_mutex_t flush_lock; /* the group commit; taken alone, or before nothing */
+    pthread_cond_t flush_done;
+    bool flushing;
+    uint64_t durable; /* a flush has covered everything up to here */
+    int flush_error;  /* errno of the flush that failed; the engine is poisoned then */
+
+    pthread_t flusher; /* of the interval mode */
+    pthread_cond_t flusher_wake;
+    uint32_t interval_ms; /* 0: no flusher */
+    bool flusher_stop;
+
+    pthread_mutex_t pending_lock; /* what finalizers ask for */
+    atomic_bool pending;
+    struct {
+        uint32_t handle;
+        uint64_t transaction; /* that the cursor belongs to, 0: none */
+    } pending_cursors[KV_CURSORS_MAX];
+    uint32_t pending_count;
+    uint64_t pending_rollback; /* number of the transaction that was dropped */
+} kve_session;
+
+/* --- instance.c: the guest in wasmtime --- */
+
+/* Instantiate the guest over `directory`. NULL with `error` (256 bytes) filled. */
+kve_session *kve_session_new(const kvw_api *api, const char *directory, bool read_only, char *error);
+/* Drop the guest's instance and descriptors; the session stays, closed. Under the lock. */
+void kve_session_drop(kve_session *session);
+/* Free a dropped session (or, in a child process, forget it). */
+void kve_session_free(kve_session *session);
+/* Call an export. A kv_status, or KVE_BROKEN. Under the lock. */
+int kve_call(kve_session *session, kve_export which, uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32_t e);
+int kve_call_synced(kve_session *session, uint64_t position);
+/* Mark the session as broken: nothing is known of the guest's state any more. Returns KVE_BROKEN. */
+int kve_break(kve_session *session, const char *what);
+int kve_status_of(kve_session *session, int status, kve_failure *failure);
+
+static inline uint8_t *kve_base(const kve_session *session)
+{
+    return session->wasmtime->wasmtime_memory_data(session->context, &session->memory);
+}
+
+static inline kv_guest_block *kve_block(const kve_session *session)
+{
+    return (kv_guest_block *)(void *)(kve_base(session) + session->block_address);
+}
+
+static inline uint8_t *kve_data(const kve_session *session)
+{
+    return kve_base(session) + session->data_address;
+}
+
+/* --- lock.c --- */
+
+extern uint32_t kve_fork_generation; /* counts forks: a handle of another generation is the parent's */
+int kve_watch_forks(void);           /* once a process; 0 or an errno */
+
+/* Whether the handle can be used: 0, KVE_FORKED. Needs no lock. */
+static inline int kve_alive(const kve_session *session)
+{
+    return session->fork_generation == kve_fork_generation ? 0 : KVE_FORKED;
+}
+
+/* Whether there is a guest to call: 0, KVE_CLOSED, KVE_BROKEN. Under the lock. */
+static inline int kve_reachable(const kve_session *session)
+{
+    if (session->broken) return KVE_BROKEN;
+    return session->open ? 0 : KVE_CLOSED;
+}
+
+/* The same for calls that a user makes. */
+static inline int kve_usable(const kve_session *session)
+{
+    return session->closing ? KVE_CLOSED : kve_reachable(session);
+}
+
+void kve_drain(kve_session *session); /* carry out what finalizers asked for; under the lock */
+
+static inline bool kve_try_lock(kve_session *session)
+{
+    if (pthread_mutex_trylock(&session->lock) != 0) return false;
+    if (atomic_load_explicit(&session->pending, memory_order_acquire)) kve_drain(session);
+    return true;
+}
+
+static inline void kve_unlock(kve_session *session)
+{
+    pthread_mutex_unlock(&session->lock);
+}
+
+void kve_lock(kve_session *session);      /* without the GIL */
+void kve_want_lock(kve_session *session); /* while these are open, bounded steps leave gaps */
+void kve_got_lock(kve_session *session);
+void kve_wait_lock(kve_session *session); /* returns when the lock was free; without the GIL */
+void kve_make_room(kve_session *session); /* between two bounded steps, unlocked and without the GIL */
+
+/* For finalizers: any thread, with or without the GIL; never waits for the guest. */
+void kve_drop_cursor(kve_session *session, uint32_t handle, uint64_t transaction);
+void kve_drop_transaction(kve_session *session, uint64_t transaction);
+
+/* --- writer.c: who may write --- */
+
+/* Whether a write outside a transaction may go on now: 0, KVE_OWN_TRANSACTION, KVE_MUST_WAIT. Under the lock. */
+static inline int kve_writer_check(const kve_session *session, uint64_t thread)
+{
+    if (session->writer == 0 && session->queue_head == NULL) return 0;
+    if (session->writer == thread) return KVE_OWN_TRANSACTION;
+    return KVE_MUST_WAIT;
+}
+
+void kve_waiter_init(kve_waiter *waiter);
+/* Become the writer: 0, KVE_SLICE (at most 100 ms passed), KVE_TIMEOUT, KVE_OWN_TRANSACTION, or an unusable handle.
+ * `deadline_ns` on CLOCK_MONOTONIC, 0: none. Without the GIL; leaves the lock free. */
+int kve_writer_wait(kve_session *session, kve_waiter *waiter, uint64_t thread, uint64_t deadline_ns);
+/* Stop waiting after KVE_SLICE; gives the turn on if it came meanwhile. Without the GIL. */
+void kve_writer_abandon(kve_session *session, kve_waiter *waiter);
+void kve_writer_release(kve_session *session); /* the next one's turn; under the lock */
+void kve_writer_wake_all(kve_session *session); /* on close; under the lock */
+uint64_t kve_now_ns(void);
+
+/* --- flush.c: group commit; all without the GIL and without the lock --- */
+
+/* Return once a flush has covered `position`. 0, KVE_SYNC_FAILED, or an unusable handle. */
+int kve_flush_until(kve_session *session, uint64_t position, kve_failure *failure);
+int kve_sync(kve_session *session, kve_failure *failure);
+/* Flush descriptor `fd` at once, alone: the barrier of KV_SYNC_FIRST. A failure is reported to the guest. */
+int kve_flush_now(kve_session *session, int32_t fd, kve_failure *failure);
+void kve_flush_acquire(kve_session *session); /* hold off all flushes (the file is about to be replaced) */
+void kve_flush_release(kve_session *session, bool replaced);
+int kve_flusher_start(kve_session *session, uint32_t interval_ms); /* 0 or an errno */
+void kve_flusher_stop(kve_session *session);
+
+#endif

@@ -1,0 +1,146 @@
+/* The verbs that take microseconds: made under the lock by a thread that may hold the GIL. */
+#include "verbs.h"
+
+#include <string.h>
+
+#include "checksum.h"
+
+/* A call whose arguments are in place; goes on while the guest has steps to make. */
+static int call(kve_session *session, kve_export which, uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32_t e,
+                kve_failure *failure)
+{
+    int status;
+    do
+        status = kve_call(session, which, a, b, c, d, e);
+    while (status == KV_AGAIN);
+    return kve_status_of(session, status, failure);
+}
+
+static int check_key(uint32_t key_length)
+{
+    if (key_length == 0) return KV_KEY_EMPTY;
+    return key_length > KV_KEY_MAX ? KV_KEY_TOO_LARGE : 0;
+}
+
+int kve_get(kve_session *session, const void *key, uint32_t key_length, uint32_t view, kv_value_ref *out,
+            kve_failure *failure)
+{
+    int status = check_key(key_length);
+    if (status != 0) return status;
+    memcpy(kve_block(session)->key, key, key_length);
+    status = call(session, KVE_get, 0, key_length, view, 0, 0, failure);
+    if (status == KV_OK) *out = kve_block(session)->value;
+    return status;
+}
+
+int kve_get_many(kve_session *session, const void *keys, uint32_t bytes, uint32_t count, uint32_t view,
+                 const kv_value_ref **out, kve_failure *failure)
+{
+    if (bytes > KV_DATA_CAPACITY || count > KV_DATA_CAPACITY / sizeof(kv_value_ref)) return KV_INVALID;
+    memcpy(kve_data(session), keys, bytes);
+    int status = call(session, KVE_get_many, 0, count, bytes, view, 0, failure);
+    *out = (const kv_value_ref *)(const void *)kve_data(session);
+    return status;
+}
+
+int kve_count(kve_session *session, uint32_t view, uint64_t *out, kve_failure *failure)
+{
+    int status = call(session, KVE_count, 0, view, 0, 0, 0, failure);
+    if (status == KV_OK) *out = kve_block(session)->count;
+    return status;
+}
+
+int kve_put(kve_session *session, const void *key, uint32_t key_length, const void *value, uint32_t value_length,
+            uint32_t flags, kve_failure *failure)
+{
+    int status = check_key(key_length);
+    if (status != 0) return status;
+    if (value_length > KV_INLINE_MAX) return KV_VALUE_TOO_LARGE;
+    uint8_t *base = kve_base(session);
+    memcpy(((kv_guest_block *)(void *)(base + session->block_address))->key, key, key_length);
+    if (value_length != 0) memcpy(base + session->data_address, value, value_length);
+    return call(session, KVE_put, 0, key_length, value_length, flags, 0, failure);
+}
+
+int kve_delete(kve_session *session, const void *key, uint32_t key_length, uint32_t flags, kve_failure *failure)
+{
+    int status = check_key(key_length);
+    if (status != 0) return status;
+    memcpy(kve_block(session)->key, key, key_length);
+    return call(session, KVE_delete, 0, key_length, flags, 0, 0, failure);
+}
+
+int kve_cursor_open(kve_session *session, const kve_range *range, uint32_t view, uint32_t *handle,
+                    kve_failure *failure)
+{
+    uint32_t flags = range->reverse ? KV_CURSOR_REVERSE : 0;
+    kv_guest_block *block = kve_block(session);
+    if (range->start_length > KV_KEY_MAX || range->stop_length > KV_KEY_MAX) return KV_KEY_TOO_LARGE;
+    if (range->start != NULL) {
+        memcpy(block->key, range->start, range->start_length);
+        flags |= KV_CURSOR_HAS_START;
+    }
+    if (range->stop != NULL) {
+        memcpy(block->key2, range->stop, range->stop_length);
+        flags |= KV_CURSOR_HAS_STOP;
+    }
+    int status =
+        call(session, KVE_cursor_open, 0, range->start_length, range->stop_length, view, flags, failure);
+    if (status == KV_OK) *handle = kve_block(session)->handle;
+    return status;
+}
+
+int kve_cursor_next(kve_session *session, uint32_t handle, uint32_t limit, uint32_t *count, kve_failure *failure)
+{
+    int status = call(session, KVE_cursor_next, handle, limit, 0, 0, 0, failure);
+    uint64_t found = status == KV_OK ? kve_block(session)->count : 0;
+    *count = found <= limit ? (uint32_t)found : 0;
+    return found <= limit ? status : kve_break(session, "the engine gave more entries than were asked for");
+}
+
+void kve_cursor_close(kve_session *session, uint32_t handle)
+{
+    (void)kve_call(session, KVE_cursor_close, handle, 0, 0, 0, 0);
+}
+
+const kv_entry *kve_entry_at(kve_session *session, uint32_t *offset, const uint8_t **key)
+{
+    const uint32_t left = KV_DATA_CAPACITY - *offset;
+    const uint8_t *at = kve_data(session) + *offset;
+    const kv_entry *entry = (const kv_entry *)(const void *)at;
+    if (left < sizeof *entry || entry->key_length > KV_KEY_MAX || entry->next % 8 != 0 || entry->next > left ||
+        entry->next < sizeof *entry + entry->key_length) {
+        (void)kve_break(session, "the engine gave an entry that does not fit its buffer");
+        return NULL;
+    }
+    *key = at + sizeof *entry;
+    *offset += entry->next;
+    return entry;
+}
+
+int kve_read(kve_session *session, const kv_value_ref *ref, void *to, kve_failure *failure)
+{
+    failure->position = ref->offset;
+    failure->detail = KV_DETAIL_VALUE;
+    if (ref->length == 0) return 0;
+    if (ref->where == KV_WHERE_MEMORY) {
+        uint64_t size = session->wasmtime->wasmtime_memory_data_size(session->context, &session->memory);
+        if (ref->offset > size || ref->length > size - ref->offset)
+            return kve_break(session, "the engine gave a value outside of its memory");
+        memcpy(to, kve_base(session) + ref->offset, ref->length);
+        return 0;
+    }
+    size_t got = 0;
+    int error = session->api->read(session->host, (uint32_t)ref->fd, ref->offset, to, ref->length, &got);
+    failure->os_error = error;
+    if (error != 0) return KVE_HOST_IO;
+    return got == ref->length ? 0 : KVE_SHORT;
+}
+
+int kve_verify(const kv_value_ref *ref, const void *value, kve_failure *failure)
+{
+    if (__builtin_expect(kv_value_sum(value, ref->length) == ref->sum, 1)) return 0;
+    failure->position = ref->where == KV_WHERE_FILE ? ref->offset : 0;
+    failure->detail = KV_DETAIL_VALUE;
+    return KVE_CHECKSUM;
+}

@@ -1,0 +1,68 @@
+/* The guest's exports as typed calls. Each returns a kv_status or one of the layer's own outcomes; 16 and above are
+ * errors. `thread` identifies the caller, `turn` says that it came through kve_writer_wait. */
+#ifndef KVE_VERBS_H
+#define KVE_VERBS_H
+
+#include "session.h"
+
+/* --- under the lock, short; `view` and `flags` as in kv_guest.h --- */
+int kve_get(kve_session *session, const void *key, uint32_t key_length, uint32_t view, kv_value_ref *out,
+            kve_failure *failure);
+/* `keys` packed as kv_guest_get_many wants them; `*out` points into the data buffer: use it before the next call. */
+int kve_get_many(kve_session *session, const void *keys, uint32_t bytes, uint32_t count, uint32_t view,
+                 const kv_value_ref **out, kve_failure *failure);
+int kve_count(kve_session *session, uint32_t view, uint64_t *out, kve_failure *failure);
+int kve_put(kve_session *session, const void *key, uint32_t key_length, const void *value, uint32_t value_length,
+            uint32_t flags, kve_failure *failure);
+int kve_delete(kve_session *session, const void *key, uint32_t key_length, uint32_t flags, kve_failure *failure);
+
+typedef struct kve_range {
+    const void *start; /* NULL: from the first key */
+    const void *stop;  /* exclusive; NULL: to the last */
+    uint32_t start_length;
+    uint32_t stop_length;
+    bool reverse;
+} kve_range;
+
+int kve_cursor_open(kve_session *session, const kve_range *range, uint32_t view, uint32_t *handle,
+                    kve_failure *failure);
+/* A batch of `*count` entries in the data buffer, for kve_entry_at. */
+int kve_cursor_next(kve_session *session, uint32_t handle, uint32_t limit, uint32_t *count, kve_failure *failure);
+void kve_cursor_close(kve_session *session, uint32_t handle);
+/* The entry at `offset` of the data buffer; advances it. NULL (and the session is broken) when it does not fit there. */
+const kv_entry *kve_entry_at(kve_session *session, uint32_t *offset, const uint8_t **key);
+
+/* Copy a value out: 0, KVE_SHORT, KVE_HOST_IO, KVE_BROKEN. Then kve_verify, which needs no lock: 0 or KVE_CHECKSUM. */
+int kve_read(kve_session *session, const kv_value_ref *ref, void *to, kve_failure *failure);
+int kve_verify(const kv_value_ref *ref, const void *value, kve_failure *failure);
+
+/* --- without the lock and without the GIL --- */
+int kve_read_large(kve_session *session, const kv_value_ref *ref, void *to, kve_failure *failure);
+
+int kve_put_commit(kve_session *session, uint64_t thread, bool turn, const void *key, uint32_t key_length,
+                   const void *value, uint32_t value_length, uint32_t flags, kve_failure *failure);
+int kve_delete_commit(kve_session *session, uint64_t thread, bool turn, const void *key, uint32_t key_length,
+                      uint32_t flags, kve_failure *failure);
+
+/* The caller has its turn; gives it back on failure. */
+int kve_txn_begin(kve_session *session, uint64_t *transaction, kve_failure *failure);
+int kve_txn_commit(kve_session *session, uint64_t transaction, bool durable, kve_failure *failure);
+int kve_txn_rollback(kve_session *session, uint64_t transaction, kve_failure *failure);
+/* `count` kv_put_entry, packed as kv_guest_put_many wants them. */
+int kve_put_many(kve_session *session, uint64_t transaction, const void *entries, uint32_t bytes, uint32_t count,
+                 kve_failure *failure);
+int kve_value_write(kve_session *session, uint64_t transaction, const void *key, uint32_t key_length,
+                    const void *value, uint32_t value_length, uint32_t flags, kve_failure *failure);
+
+int kve_open(kve_session *session, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,
+             kve_failure *failure);
+/* Sync, write the mark of a clean close, give everything back. The session is closed whatever is returned. */
+int kve_close(kve_session *session, kve_failure *failure);
+
+int kve_stats(kve_session *session, kv_guest_stats_result *out, kve_failure *failure);
+/* `*out` is the caller's to free. */
+int kve_check(kve_session *session, kv_problem **out, size_t *count, kve_failure *failure);
+/* The caller has its turn, and gives it back afterwards. */
+int kve_compact(kve_session *session, kve_failure *failure);
+
+#endif

@@ -1,0 +1,171 @@
+/* What concerns the database as a whole: open, close, statistics, check, compaction. Without the GIL. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "verbs.h"
+
+int kve_open(kve_session *session, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,
+             kve_failure *failure)
+{
+    if (name_length > KV_DATA_CAPACITY) return KV_INVALID;
+    kve_lock(session);
+    int status;
+    do {
+        memcpy(kve_data(session), name, name_length);
+        status = kve_call(session, KVE_open, name_length, flags, sector_bytes, 0, 0);
+    } while (status == KV_AGAIN);
+    status = kve_status_of(session, status, failure);
+    kve_unlock(session);
+    return status;
+}
+
+/* --- close --- */
+
+/* Flush what `status` (of sync_begin or close_mark) asks for. */
+static int close_flush(kve_session *session, int status, kve_failure *failure)
+{
+    status = kve_status_of(session, status, failure);
+    if (status != KV_NEEDS_SYNC) return status;
+    uint64_t position = failure->position;
+    int error = session->api->datasync(session->host, (uint32_t)kve_block(session)->fd);
+    if (error == 0) return kve_status_of(session, kve_call_synced(session, position), failure);
+    failure->os_error = error;
+    return KVE_SYNC_FAILED;
+}
+
+static int close_guest(kve_session *session, kve_failure *failure)
+{
+    int status = kve_reachable(session);
+    if (status != 0) return status;
+    if (session->transaction != 0) (void)kve_call(session, KVE_txn_rollback, 0, 0, 0, 0, 0);
+    session->transaction = 0;
+    if (session->compacting) (void)kve_call(session, KVE_compact_abort, 0, 0, 0, 0, 0);
+    if (!session->read_only) {
+        status = close_flush(session, kve_call(session, KVE_sync_begin, 0, 0, 0, 0, 0), failure);
+        if (status == KV_OK)
+            status = close_flush(session, kve_call(session, KVE_close_mark, 0, 0, 0, 0, 0), failure);
+    }
+    int closed = session->broken ? KVE_BROKEN : kve_call(session, KVE_close, 0, 0, 0, 0, 0);
+    return status != KV_OK ? status : closed;
+}
+
+int kve_close(kve_session *session, kve_failure *failure)
+{
+    kve_flusher_stop(session);
+    kve_lock(session);
+    int status = kve_usable(session);
+    bool ours = !session->closing && session->open;
+    session->closing = true;
+    kve_writer_wake_all(session);
+    kve_unlock(session);
+    if (!ours) return 0;
+
+    /* Who waits for a flush is let through first: the leader needs the guest to report it. */
+    kve_flush_acquire(session);
+    kve_lock(session);
+    status = close_guest(session, failure);
+    kve_session_drop(session);
+    kve_unlock(session);
+    pthread_mutex_lock(&session->flush_lock);
+    if (status == KV_OK) session->durable = UINT64_MAX;
+    pthread_mutex_unlock(&session->flush_lock);
+    kve_flush_release(session, false);
+    return status;
+}
+
+/* --- statistics and check --- */
+
+int kve_stats(kve_session *session, kv_guest_stats_result *out, kve_failure *failure)
+{
+    kve_lock(session);
+    int status = kve_usable(session);
+    if (status == 0) status = kve_status_of(session, kve_call(session, KVE_stats, 0, 0, 0, 0, 0), failure);
+    if (status == KV_OK) memcpy(out, kve_data(session), sizeof *out);
+    kve_unlock(session);
+    return status;
+}
+
+static int take_problems(kve_session *session, kv_problem **list, size_t *count)
+{
+    uint64_t found = kve_block(session)->count;
+    if (found == 0) return 0;
+    if (found > KV_DATA_CAPACITY / sizeof(kv_problem))
+        return kve_break(session, "the engine gave more problems than fit its buffer");
+    kv_problem *grown = realloc(*list, (*count + (size_t)found) * sizeof **list);
+    if (grown == NULL) return KV_NO_MEMORY;
+    memcpy(grown + *count, kve_data(session), (size_t)found * sizeof *grown);
+    *list = grown;
+    *count += (size_t)found;
+    return 0;
+}
+
+int kve_check(kve_session *session, kv_problem **out, size_t *count, kve_failure *failure)
+{
+    *out = NULL;
+    *count = 0;
+    kve_export next = KVE_check_begin;
+    for (;;) {
+        kve_lock(session);
+        int status = kve_usable(session);
+        if (status == 0) status = kve_status_of(session, kve_call(session, next, 0, 0, 0, 0, 0), failure);
+        if (next == KVE_check_step && (status == KV_OK || status == KV_AGAIN)) {
+            int error = take_problems(session, out, count);
+            if (error != 0) status = error;
+        }
+        kve_unlock(session);
+        bool begun = next == KVE_check_begin && status == KV_OK;
+        next = KVE_check_step;
+        if (!begun && status != KV_AGAIN) return status;
+        kve_make_room(session);
+    }
+}
+
+/* --- compaction --- */
+
+/* One step; KV_SYNC_FIRST sets `*fd`, the new file's. */
+static int compact_call(kve_session *session, kve_export which, uint32_t flags, int32_t *fd, kve_failure *failure)
+{
+    kve_lock(session);
+    int status = kve_usable(session);
+    if (status != 0) {
+        kve_unlock(session);
+        return status;
+    }
+    status = kve_status_of(session, kve_call(session, which, flags, 0, 0, 0, 0), failure);
+    if (status == KV_SYNC_FIRST) *fd = kve_block(session)->fd;
+    session->compacting = which == KVE_compact_begin ? status == KV_OK
+                          : which == KVE_compact_step ? status != KV_OK
+                                                      : false;
+    kve_unlock(session);
+    return status;
+}
+
+int kve_compact(kve_session *session, kve_failure *failure)
+{
+    int32_t fd = -1;
+    uint32_t flags = 0;
+    bool holding = false; /* no flush may run on the old file while it is replaced */
+    int status = kve_sync(session, failure);
+    if (status == KV_OK) status = compact_call(session, KVE_compact_begin, 0, &fd, failure);
+    if (status != KV_OK) return status;
+    do {
+        status = compact_call(session, KVE_compact_step, flags, &fd, failure);
+        flags = 0;
+        if (status == KV_AGAIN) kve_make_room(session);
+        if (status != KV_SYNC_FIRST) continue;
+        if (!holding) kve_flush_acquire(session);
+        holding = true;
+        int error = session->api->datasync(session->host, (uint32_t)fd);
+        flags = KV_BARRIER_DONE;
+        if (error != 0) {
+            failure->os_error = error;
+            status = KVE_HOST_IO; /* the old file is as it was */
+        }
+    } while (status == KV_AGAIN || status == KV_SYNC_FIRST);
+    if (holding) kve_flush_release(session, status == KV_OK);
+    if (status != KV_OK) {
+        kve_failure ignored;
+        (void)compact_call(session, KVE_compact_abort, 0, &fd, &ignored);
+    }
+    return status;
+}

@@ -1,0 +1,252 @@
+"""A store or a transaction as a mapping in key order, and views of ranges of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from kvwasi.engine import _engine
+from kvwasi.errors import KeyNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Sized
+
+Data: TypeAlias = "bytes | bytearray | memoryview | str"
+"""What is accepted as a key or a value; str is stored as UTF-8."""
+
+_MISSING: Any = object()
+
+
+class _Range:
+    """The keys from ``start`` to below ``stop``, forwards or backwards, at most ``limit`` of them."""
+
+    __slots__ = ("limit", "owner", "reverse", "start", "stop")
+
+    def __init__(
+        self,
+        owner: _engine.Verbs,
+        start: Data | None,
+        stop: Data | None,
+        prefix: Data | None,
+        reverse: bool,
+        limit: int | None,
+    ) -> None:
+        self.owner = owner
+        self.start = None if start is None else _engine.as_bytes(start)
+        self.stop = None if stop is None else _engine.as_bytes(stop)
+        if prefix is not None:
+            first, last = _engine.as_bytes(prefix), _engine.prefix_stop(prefix)
+            self.start = first if self.start is None else max(self.start, first)
+            self.stop = last if self.stop is None or (last is not None and last < self.stop) else self.stop
+        self.reverse = reverse
+        if limit is not None and limit < 0:
+            raise ValueError("limit is negative")
+        self.limit = limit
+
+    def entries(self, what: int, *, flip: bool = False) -> Iterator[Any]:
+        """Iterate; ``flip``: from the other end."""
+        if flip and self.limit is not None:  # the same entries, from their end
+            return iter(list(self.entries(what))[::-1])
+        return _engine.EntryIterator(
+            self.owner, self.start, self.stop, self.reverse != flip, what, self.limit
+        )
+
+    def count(self) -> int:
+        if self.start is None and self.stop is None:
+            total = len(cast("Sized", self.owner))
+            return total if self.limit is None else min(total, self.limit)
+        return sum(1 for _ in self.entries(_engine.KEYS))
+
+    def covers(self, key: object) -> bool:
+        """Whether ``key`` lies in the range, there or not."""
+        if not isinstance(key, bytes | bytearray | memoryview | str):
+            return False
+        wanted = _engine.as_bytes(key)
+        if (self.start is not None and wanted < self.start) or (
+            self.stop is not None and wanted >= self.stop
+        ):
+            return False
+        return self.limit is None or wanted in self.entries(_engine.KEYS)
+
+
+class Keys(KeysView[bytes]):
+    """The keys of a range, in order. Each iteration sees the store as it is when it begins."""
+
+    def __init__(self, owner: Mapping[bytes, bytes], bounds: _Range) -> None:
+        super().__init__(owner)
+        self._bounds = bounds
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._bounds.entries(_engine.KEYS)
+
+    def __reversed__(self) -> Iterator[bytes]:
+        return self._bounds.entries(_engine.KEYS, flip=True)
+
+    def __len__(self) -> int:
+        return self._bounds.count()
+
+    def __contains__(self, key: object) -> bool:
+        return self._bounds.covers(key) and key in self._bounds.owner
+
+    def __repr__(self) -> str:
+        return f"<keys of {self._bounds.owner!r}>"
+
+
+class Values(ValuesView[bytes]):
+    """The values of a range, in the order of their keys."""
+
+    def __init__(self, owner: Mapping[bytes, bytes], bounds: _Range) -> None:
+        super().__init__(owner)
+        self._bounds = bounds
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._bounds.entries(_engine.VALUES)
+
+    def __reversed__(self) -> Iterator[bytes]:
+        return self._bounds.entries(_engine.VALUES, flip=True)
+
+    def __len__(self) -> int:
+        return self._bounds.count()
+
+    def __contains__(self, value: object) -> bool:
+        return any(value == found for found in self)
+
+    def __repr__(self) -> str:
+        return f"<values of {self._bounds.owner!r}>"
+
+
+class Items(ItemsView[bytes, bytes]):
+    """The (key, value) pairs of a range, in the order of their keys."""
+
+    def __init__(self, owner: Mapping[bytes, bytes], bounds: _Range) -> None:
+        super().__init__(owner)
+        self._bounds = bounds
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return self._bounds.entries(_engine.ITEMS)
+
+    def __reversed__(self) -> Iterator[tuple[bytes, bytes]]:
+        return self._bounds.entries(_engine.ITEMS, flip=True)
+
+    def __len__(self) -> int:
+        return self._bounds.count()
+
+    def __contains__(self, item: object) -> bool:
+        if not isinstance(item, tuple) or len(item) != 2 or not self._bounds.covers(item[0]):
+            return False
+        value = self._bounds.owner.get(item[0])
+        return value is not None and value == item[1]
+
+    def __repr__(self) -> str:
+        return f"<items of {self._bounds.owner!r}>"
+
+
+class OrderedEntries(MutableMapping[bytes, bytes]):
+    """What a store and a transaction share above the verbs of the engine: ranges, and the rest of a
+    mapping.
+    """
+
+    def keys(
+        self,
+        *,
+        start: Data | None = None,
+        stop: Data | None = None,
+        prefix: Data | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Keys:
+        """The keys from ``start`` to below ``stop``, or with ``prefix``, in order; at most ``limit`` of them.
+
+        ``reverse`` gives the same range from its end. The view can be iterated again and again; an iterator
+        sees the store as it was when the iterator was made.
+        """
+        return Keys(self, _Range(cast(_engine.Verbs, self), start, stop, prefix, reverse, limit))
+
+    def values(
+        self,
+        *,
+        start: Data | None = None,
+        stop: Data | None = None,
+        prefix: Data | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Values:
+        """The values of the keys that :meth:`keys` would give."""
+        return Values(self, _Range(cast(_engine.Verbs, self), start, stop, prefix, reverse, limit))
+
+    def items(
+        self,
+        *,
+        start: Data | None = None,
+        stop: Data | None = None,
+        prefix: Data | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Items:
+        """The (key, value) pairs of the keys that :meth:`keys` would give."""
+        return Items(self, _Range(cast(_engine.Verbs, self), start, stop, prefix, reverse, limit))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return cast(
+            "Iterator[bytes]",
+            _engine.EntryIterator(cast(_engine.Verbs, self), None, None, False, _engine.KEYS, None),
+        )
+
+    def __reversed__(self) -> Iterator[bytes]:
+        return cast(
+            "Iterator[bytes]",
+            _engine.EntryIterator(cast(_engine.Verbs, self), None, None, True, _engine.KEYS, None),
+        )
+
+    def pop(self, key: Data, default: Any = _MISSING) -> Any:
+        """Remove ``key`` and return its value; ``default`` if it is not there.
+
+        Raises:
+            KeyNotFoundError: it is not there, and there is no default.
+        """
+        value = cast(_engine.Verbs, self).get(key)
+        if value is None:
+            if default is _MISSING:
+                raise KeyNotFoundError(key)
+            return default
+        cast(_engine.Verbs, self).delete(key)
+        return value
+
+    def popitem(self) -> tuple[bytes, bytes]:
+        """Remove the first key and return it with its value.
+
+        Raises:
+            KeyNotFoundError: there is none.
+        """
+        for key, value in self.items(limit=1):
+            del self[key]
+            return key, value
+        raise KeyNotFoundError("the store is empty")
+
+    def setdefault(self, key: Data, default: Data = b"") -> bytes:
+        """Store ``default`` if ``key`` is not there; return the value that is there now."""
+        while True:
+            if cast(_engine.Verbs, self).put(key, default, overwrite=False):
+                return _engine.as_bytes(default)
+            value = cast(_engine.Verbs, self).get(key)
+            if value is not None:  # else it has been deleted in between
+                return value
+
+    def clear(self) -> None:
+        """Remove every key."""
+        while batch := list(self.keys(limit=1000)):
+            for key in batch:
+                cast(_engine.Verbs, self).delete(key)
+
+    @abstractmethod
+    def put_many(self, pairs: Mapping[Data, Data] | Iterable[tuple[Data, Data]], /) -> None:
+        """Store (key, value) pairs, or the items of a mapping."""
+
+    def update(self, other: Any = (), /, **named: Data) -> None:
+        """Store the items of a mapping, pairs, and keyword arguments; as :meth:`put_many` does."""
+        if named:
+            pairs = other.items() if hasattr(other, "items") else other
+            self.put_many([*pairs, *named.items()])
+        else:
+            self.put_many(other)

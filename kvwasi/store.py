@@ -1,0 +1,383 @@
+"""Opening a database, and the store."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import threading
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+
+from kvwasi.engine import _engine, module
+from kvwasi.errors import (
+    DatabaseLockedError,
+    KvError,
+    NoSuchDatabaseError,
+    NotADatabaseError,
+    StorageError,
+)
+from kvwasi.ranges import Data, OrderedEntries
+from kvwasi.transaction import Transaction
+from kvwasi.wasi.filelock import FileLock, LockHeldError, UnsuitableFileError, locate
+
+StrPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
+Flag: TypeAlias = Literal["r", "w", "c", "n"]
+SyncMode: TypeAlias = Literal["commit", "interval", "none"]
+
+# kv_guest_open of guest-db/include/kv_guest.h
+_READ_ONLY, _CREATE, _REPLACE = 1, 2, 4
+_FLAGS = {"r": _READ_ONLY, "w": 0, "c": _CREATE, "n": _CREATE | _REPLACE}
+_SYNC_MODES = ("commit", "interval", "none")
+_SECTOR_BYTES_MIN, _SECTOR_BYTES_MAX = 256 << 10, 64 << 20
+_INTERVAL_MS_MAX = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What :meth:`Store.stats` tells. Sizes are in bytes."""
+
+    keys: int
+    file_bytes: int
+    live_bytes: int
+    """Of records that the store's present state refers to."""
+    sectors: int
+    sector_bytes: int
+    commits: int
+    """Number of the last commit since the database was made."""
+    durable_position: int
+    """The end of what a flush has covered, in the log."""
+    end_position: int
+    index_nodes: int
+    """Of 4096 bytes."""
+    index_height: int
+    memory_bytes: int
+    """Of the engine, beside its code."""
+    recovered_commits: int
+    """Taken over by this opening after an unclean stop."""
+    discarded_bytes: int
+    """Of an unfinished write that this opening found at the end of the log."""
+    cursors: int
+    """Unfinished iterators."""
+    erase_max: int
+    """The most that any sector has been reused."""
+    format_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that :meth:`Store.check` found to be damaged."""
+
+    offset: int
+    """In the file, in bytes."""
+    kind: str
+    """``superblock``, ``sector``, ``record``, ``value``, ``truncated`` or ``index``."""
+    key: bytes
+    """The beginning of the key it concerns, at most 48 bytes; empty if none."""
+
+
+class _Handle:
+    """The session and the lock of an open store, and their end. Known to the process until then."""
+
+    open: dict[int, _Handle] = {}  # noqa: RUF012  (of the process, on purpose)
+    dropped: deque[_Handle] = deque()  # noqa: RUF012
+
+    def __init__(self, session: _engine.Session, lock: FileLock) -> None:
+        self.session = session
+        self.lock = lock
+        self.closing = threading.Lock()
+        self.open[id(self)] = self
+
+    def close(self) -> None:
+        if self.session.inherited:
+            return
+        with self.closing:
+            if self.open.pop(id(self), None) is None:
+                return
+            try:
+                self.session.close()
+            finally:
+                self.lock.release()
+
+    def drop(self) -> None:
+        """The store's last reference is gone: at any moment of any thread, so closing is left for later."""
+        if self.session.inherited or id(self) not in self.open:
+            return
+        self.dropped.append(self)
+        warnings.warn(f"unclosed kvwasi store {self.session.path!r}", ResourceWarning, stacklevel=2)
+
+    @classmethod
+    def close_dropped(cls) -> None:
+        while cls.dropped:
+            with contextlib.suppress(IndexError, KvError):
+                cls.dropped.popleft().close()
+
+
+@atexit.register
+def _close_all() -> None:
+    failure: KvError | None = None
+    for handle in list(_Handle.open.values()):
+        try:
+            handle.close()
+        except KvError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+
+
+class Store(_engine.StoreVerbs, OrderedEntries):
+    """An open database: a mapping from bytes to bytes, in the order of the keys. Made by :func:`kvwasi.open`.
+
+    Keys have 1 to 1024 bytes, values up to 1 GiB; str is stored as UTF-8. Every write is a commit of its
+    own, on disk when it returns (unless opened with another ``sync``); :meth:`transaction` and
+    :meth:`put_many` make one commit of many changes. Any number of threads may use a store.
+
+    >>> import kvwasi, tempfile, os
+    >>> place = tempfile.TemporaryDirectory()
+    >>> store = kvwasi.open(os.path.join(place.name, "my.kv"))
+    >>> store["b"] = "2"
+    >>> store.put_many({"a": "1", "c": "3"})
+    >>> list(store)
+    [b'a', b'b', b'c']
+    >>> store.get("d") is None
+    True
+    >>> list(store.items(start="b", reverse=True))
+    [(b'c', b'3'), (b'b', b'2')]
+    >>> store.close()
+    >>> place.cleanup()
+    """
+
+    def __init__(self, session: _engine.Session, handle: _Handle, sync: SyncMode) -> None:
+        self._handle = handle
+        self._sync: SyncMode = sync
+        self._finalizer = weakref.finalize(self, handle.drop)
+        self._finalizer.atexit = False
+
+    # --- state ---
+
+    @property
+    def path(self) -> str:
+        """The real path of the database."""
+        return self.session.path
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self.session.closed
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it was opened with ``flag="r"``."""
+        return self.session.read_only
+
+    @property
+    def sync_mode(self) -> SyncMode:
+        """The ``sync`` it was opened with."""
+        return self._sync
+
+    def __repr__(self) -> str:
+        if self.session.inherited:
+            state = "inherited"
+        elif self.closed:
+            state = "closed"
+        else:
+            state = "read-only" if self.read_only else f"sync={self._sync!r}"
+        return f"<kvwasi.Store {self.path!r}, {state}>"
+
+    # --- writing ---
+
+    def transaction(self, *, sync: SyncMode | None = None) -> Transaction:
+        """Begin a transaction: changes that happen together or not at all. Use it with ``with``.
+
+        Waits for another thread's transaction to end.
+
+        Args:
+            sync: for this one, instead of the store's: ``"commit"`` to have it on disk when it is
+                committed, else ``"interval"`` or ``"none"``.
+
+        Raises:
+            TransactionError: this thread has one open already.
+            TransactionTimeoutError: another thread's did not end within the store's ``timeout``.
+            ReadOnlyError, ClosedError
+        """
+        if sync is not None and sync not in _SYNC_MODES:
+            raise ValueError(f"sync is one of {', '.join(_SYNC_MODES)}, not {sync!r}")
+        return Transaction(self.session, (sync or self._sync) == "commit", self)
+
+    def put_many(self, pairs: Mapping[Any, Any] | Iterable[tuple[Data, Data]], /) -> None:
+        """Store (key, value) pairs, or the items of a mapping, in one transaction: all or none."""
+        with self.transaction() as transaction:
+            transaction.put_many(pairs)
+
+    def pop(self, key: Data, *default: Any) -> Any:
+        with self.transaction() as transaction:
+            return transaction.pop(key, *default)
+
+    pop.__doc__ = OrderedEntries.pop.__doc__
+
+    def popitem(self) -> tuple[bytes, bytes]:
+        with self.transaction() as transaction:
+            return transaction.popitem()
+
+    popitem.__doc__ = OrderedEntries.popitem.__doc__
+
+    def clear(self) -> None:
+        """Remove every key, in one transaction."""
+        with self.transaction() as transaction:
+            transaction.clear()
+
+    # --- the whole ---
+
+    def sync(self) -> None:
+        """Make everything that has been committed durable.
+
+        Raises:
+            StorageError: the flush failed; the store must be closed and opened again.
+        """
+        self.session.sync()
+
+    def stats(self) -> Stats:
+        """Sizes and counts of the database and its engine."""
+        return Stats(**self.session.stats())
+
+    def check(self) -> list[Problem]:
+        """Read everything and compare it with its checksums and the index. An empty list: all is well."""
+        return [Problem(*found) for found in self.session.check()]
+
+    def compact(self) -> None:
+        """Rewrite the database without its dead space, and give that back to the file system.
+
+        Reads go on meanwhile; writes wait, as for a transaction. Killed at any moment, the database is as
+        it was or compacted.
+        """
+        self.session.compact()
+        self._handle.lock.identify()
+
+    def close(self) -> None:
+        """Sync and close. Open transactions are rolled back. A second call does nothing.
+
+        Raises:
+            StorageError: the last flush failed.
+            PoisonedError: an earlier one failed, and not everything is known to be on disk.
+        """
+        self._finalizer.detach()
+        self._handle.close()
+
+    def __enter__(self) -> Self:
+        self.session.check_open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except KvError:
+            if kind is None:  # else the block's own error is the one to be seen
+                raise
+
+
+def _check_arguments(
+    flag: str, sync: str, interval_ms: int, timeout: float | None, sector_bytes: int
+) -> None:
+    if flag not in _FLAGS:
+        raise ValueError(f"flag is one of {', '.join(_FLAGS)}, not {flag!r}")
+    if sync not in _SYNC_MODES:
+        raise ValueError(f"sync is one of {', '.join(_SYNC_MODES)}, not {sync!r}")
+    if not 1 <= interval_ms <= _INTERVAL_MS_MAX:
+        raise ValueError("interval_ms is at least 1, and at most a day")
+    if timeout is not None and not timeout >= 0:
+        raise ValueError("timeout is negative")
+    power_of_two = sector_bytes & (sector_bytes - 1) == 0
+    if sector_bytes and not (power_of_two and _SECTOR_BYTES_MIN <= sector_bytes <= _SECTOR_BYTES_MAX):
+        raise ValueError("sector_bytes is a power of two from 256 KiB to 64 MiB")
+
+
+def _acquire(path: StrPath, flag: str) -> FileLock:
+    """The lock on the file to open, or the error that says why there is none to open."""
+    given = os.fsdecode(path)
+    try:
+        real, there = locate(path)
+        if not there and flag in "rw":
+            raise FileNotFoundError(2, "no such database", given)
+        return FileLock(real, exclusive=flag != "r")
+    except LockHeldError as error:
+        own = os.getpid()
+        names = ["this process" if pid == own else f"process {pid}" for pid in error.pids]
+        holder = " and ".join(names) or "another process"
+        raise DatabaseLockedError(f"{given} is open in {holder}", given, error.pids) from None
+    except UnsuitableFileError as error:
+        raise NotADatabaseError(error.strerror) from None
+    except FileNotFoundError as error:
+        raise NoSuchDatabaseError(error.errno, error.strerror, error.filename) from None
+    except OSError as error:
+        raise StorageError(error.errno, error.strerror, error.filename) from None
+
+
+def open(
+    path: StrPath,
+    flag: Flag = "c",
+    *,
+    sync: SyncMode = "commit",
+    interval_ms: int = 1000,
+    timeout: float | None = None,
+    sector_bytes: int = 0,
+) -> Store:
+    """Open a database.
+
+    Args:
+        path: a file; made if need be, grows by itself. Beside it lies ``<path>-lock``, through which
+            processes keep clear of each other.
+        flag: as in :mod:`dbm`: ``"r"`` read only, ``"w"`` an existing one, ``"c"`` make it if need be,
+            ``"n"`` a new, empty one in place of what is there.
+        sync: when a commit counts as done. ``"commit"``: it is on disk. ``"interval"``: the operating
+            system has it, and a thread flushes every ``interval_ms`` milliseconds. ``"none"``: the same
+            without the thread; :meth:`Store.sync` flushes. In each case a transaction is there whole or not
+            at all, whatever happens, and killing the process loses nothing.
+        interval_ms: milliseconds.
+        timeout: seconds to wait for another thread's transaction before a write gives up; None: as long as
+            it takes.
+        sector_bytes: unit of allocation of a new database; a power of two from 256 KiB to 64 MiB, 0: 1 MiB.
+
+    Raises:
+        DatabaseLockedError: it is open elsewhere; ``pids`` says where. A writer excludes all others,
+            readers share.
+        NoSuchDatabaseError: there is none (``"r"``, ``"w"``), or no directory to make it in.
+        NotADatabaseError, VersionError, CorruptionError, StorageError
+
+    >>> import tempfile, os
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     with open(os.path.join(place, "my.kv")) as store:
+    ...         store["greeting"] = "hello"
+    ...     with open(os.path.join(place, "my.kv"), "r") as store:
+    ...         print(store["greeting"])
+    b'hello'
+    """
+    _check_arguments(flag, sync, interval_ms, timeout, sector_bytes)
+    _Handle.close_dropped()
+    module.ensure_loaded()
+    lock = _acquire(path, flag)
+    try:
+        session = _engine.Session(
+            lock.path,
+            os.fsencode(os.path.dirname(lock.path)),
+            b"/" + os.fsencode(os.path.basename(lock.path)),
+            flags=_FLAGS[flag],
+            sector_bytes=sector_bytes,
+            durable=sync == "commit",
+            interval_ms=interval_ms if sync == "interval" else 0,
+            timeout=timeout,
+        )
+    except BaseException:
+        lock.release()
+        raise
+    lock.identify()
+    return Store(session, _Handle(session, lock), sync)
+
+
+__all__ = ["Flag", "Problem", "Stats", "Store", "StrPath", "SyncMode", "open"]
