@@ -21,14 +21,14 @@ int kve_open(kve_session *session, const char *name, uint32_t name_length, uint3
 
 /* --- close --- */
 
-/* Flush what `status` (of sync_begin or close_mark) asks for. */
-static int close_flush(kve_session *session, int status, kve_failure *failure)
+/* Call sync_begin or close_mark, and flush if it asks for that. Only the first is told of it: the mark is the end. */
+static int close_flush(kve_session *session, kve_export which, kve_failure *failure)
 {
-    status = kve_status_of(session, status, failure);
+    int status = kve_status_of(session, kve_call(session, which, 0, 0, 0, 0, 0), failure);
     if (status != KV_NEEDS_SYNC) return status;
-    uint64_t position = failure->position;
     int error = session->api->datasync(session->host, (uint32_t)kve_block(session)->fd);
-    if (error == 0) return kve_status_of(session, kve_call_synced(session, position), failure);
+    if (error == 0 && which == KVE_close_mark) return KV_OK;
+    if (error == 0) return kve_status_of(session, kve_call_synced(session, failure->position), failure);
     failure->os_error = error;
     return KVE_SYNC_FAILED;
 }
@@ -41,9 +41,8 @@ static int close_guest(kve_session *session, kve_failure *failure)
     session->transaction = 0;
     if (session->compacting) (void)kve_call(session, KVE_compact_abort, 0, 0, 0, 0, 0);
     if (!session->read_only) {
-        status = close_flush(session, kve_call(session, KVE_sync_begin, 0, 0, 0, 0, 0), failure);
-        if (status == KV_OK)
-            status = close_flush(session, kve_call(session, KVE_close_mark, 0, 0, 0, 0, 0), failure);
+        status = close_flush(session, KVE_sync_begin, failure);
+        if (status == KV_OK) status = close_flush(session, KVE_close_mark, failure);
     }
     int closed = session->broken ? KVE_BROKEN : kve_call(session, KVE_close, 0, 0, 0, 0, 0);
     return status != KV_OK ? status : closed;
