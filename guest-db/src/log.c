@@ -67,7 +67,10 @@ kv_status kv_log_write(kv_file *file, bool ahead) {
     uint64_t written;
     kv_status status =
         kv_file_write(file, kv_sector_offset(file, log->sector) + log->start, log->buffer, total, &written);
-    if (status != KV_OK && !(status == KV_DISK_FULL && written >= bytes)) return status;
+    if (status != KV_OK && !(status == KV_DISK_FULL && written >= bytes)) {
+        log->torn = (uint32_t)(log->start + written);
+        return status;
+    }
     if (log->start + written > log->ahead) log->ahead = (uint32_t)(log->start + written);
     log->start = log->end;
     log->written_chain = log->chain;
@@ -96,8 +99,21 @@ kv_status kv_log_append(kv_file *file, kv_record *record, kv_place *place) {
     return KV_OK;
 }
 
+/* A write that failed may all the same have left a whole record: it must not be found by the next open. */
+static void erase_torn(kv_file *file) {
+    static const uint8_t zeros[KV_RECORD_HEADER_BYTES];
+    kv_log *log = &file->log;
+    uint32_t from = log->start < KV_SECTOR_DATA ? KV_SECTOR_DATA : log->start;
+    uint32_t bytes = log->torn > from ? log->torn - from : 0;
+    if (bytes > sizeof zeros) bytes = sizeof zeros;
+    log->torn = 0;
+    if (bytes > 0 && kv_file_write(file, kv_sector_offset(file, log->sector) + from, zeros, bytes, NULL) != KV_OK)
+        file->poisoned = true;
+}
+
 void kv_log_rewind(kv_file *file, const kv_log_mark *mark) {
     kv_log *log = &file->log;
+    if (log->torn != 0 && !file->poisoned) erase_torn(file);
     if (log->generation == mark->generation && mark->end >= log->start) {
         log->end = mark->end;
         log->chain = mark->chain;

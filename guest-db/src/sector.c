@@ -61,7 +61,7 @@ kv_status kv_sectors_read(kv_file *file) {
     if (status != KV_OK) return status;
     file->sector_count = count;
     memset(file->sectors, 0, (size_t)(count * sizeof *file->sectors));
-    for (uint64_t sector = 0; sector < count; sector++) {
+    for (uint64_t sector = 0; sector < file->sector_count; sector++) {
         uint8_t header[KV_SECTOR_DATA] = {0};
         uint64_t got;
         status = kv_file_read_some(file, kv_sector_offset(file, sector), header, sizeof header, &got);
@@ -73,7 +73,11 @@ kv_status kv_sectors_read(kv_file *file) {
         *s = first ? copies[0] : copies[1];
         s->copies_differ = !first || !second;
         if (s->generation + s->span > file->next_generation) file->next_generation = s->generation + s->span;
-        for (uint32_t i = 1; i < s->span && sector + 1 < count; i++) file->sectors[++sector].type = KV_SECTOR_INSIDE;
+        uint32_t span = s->span; /* the whole run is taken, even where the file ends within it */
+        status = make_room(file, sector + span);
+        if (status != KV_OK) return status;
+        if (sector + span > file->sector_count) file->sector_count = sector + span;
+        for (uint32_t i = 1; i < span; i++) file->sectors[++sector] = (kv_sector){.type = KV_SECTOR_INSIDE};
     }
     return KV_OK;
 }

@@ -1,0 +1,184 @@
+/* The database against its history: reopening after a clean close and after none, compaction, snapshots, arguments. */
+#include "disk.h"
+#include "workload.h"
+
+static void nothing(uint32_t commit) { (void)commit; }
+
+static void close_database(kv_db *db) {
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    kv_status status = kv_db_close_mark(db);
+    CHECK(status == KV_OK || status == KV_NEEDS_SYNC);
+    if (status == KV_NEEDS_SYNC) CHECK_EQUAL(kv_file_sync(db->file), KV_OK);
+    kv_db_free(db);
+}
+
+static void compact(kv_db *db) {
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    CHECK_EQUAL(kv_compact_begin(db), KV_OK);
+    kv_status status;
+    while ((status = kv_compact_step(db, 0)) == KV_AGAIN) {}
+    CHECK_EQUAL(status, KV_SYNC_FIRST);
+    CHECK_EQUAL(kv_file_sync(db->compaction.target), KV_OK);
+    CHECK_EQUAL(kv_compact_step(db, KV_BARRIER_DONE), KV_OK);
+}
+
+static void run_history(uint64_t seed, bool durable) {
+    disk_reset();
+    history h;
+    history_begin(&h, seed, true);
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    for (int round = 0; round < 40; round++) {
+        for (int i = 0; i < 12; i++) {
+            CHECK_EQUAL(commit_random(db, &h, durable, nothing), KV_OK);
+            if (durable) CHECK_EQUAL(kv_db_flush(db), KV_OK);
+            find_commit(db, &h, h.commits, h.commits, "after a commit");
+        }
+        if (round % 9 == 4) compact(db);
+        if (round % 3 == 2) check_clean(db, "while open");
+        if (round % 2 == 0)
+            close_database(db);
+        else
+            kv_db_free(db); /* as after kill -9: all that was written is there */
+        size_t size, size_after;
+        uint8_t *before = disk_bytes(DATABASE, &size), *copy = malloc(size);
+        memcpy(copy, before, size);
+        db = open_database(KV_OPEN_READ_ONLY);
+        find_commit(db, &h, h.commits, h.commits, "opened read-only");
+        kv_db_free(db);
+        before = disk_bytes(DATABASE, &size_after);
+        CHECK(size == size_after && memcmp(copy, before, size) == 0);
+        free(copy);
+        db = open_database(0);
+        find_commit(db, &h, h.commits, h.commits, "reopened");
+        check_clean(db, "reopened");
+    }
+    close_database(db);
+    history_free(&h);
+}
+
+static void test_histories(void) {
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        run_history(seed, true);
+        run_history(seed + 100, false);
+    }
+}
+
+static void test_what_is_not_durable_is_not_seen(void) {
+    disk_reset();
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    kv_key key = {(const uint8_t *)"a", 1};
+    kv_value_ref ref;
+    CHECK_EQUAL(kv_db_put(db, 0, key, (const uint8_t *)"1", 1, KV_DURABLE, &ref), KV_NEEDS_SYNC);
+    uint64_t first = db->position;
+    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_NOT_FOUND);
+    CHECK_EQUAL(kv_db_sync_begin(db), KV_NEEDS_SYNC);
+    CHECK_EQUAL(db->position, first);
+    /* a commit while the flush runs is not covered by it */
+    CHECK_EQUAL(kv_db_put(db, 0, key, (const uint8_t *)"22", 2, KV_DURABLE, &ref), KV_NEEDS_SYNC);
+    CHECK_EQUAL(kv_db_synced(db, first), KV_OK);
+    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
+    CHECK_EQUAL(ref.length, 1);
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
+    CHECK_EQUAL(ref.length, 2);
+    /* one that need not be durable is seen at once, but never before an earlier one that must */
+    CHECK_EQUAL(kv_db_put(db, 0, key, (const uint8_t *)"333", 3, 0, &ref), KV_OK);
+    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
+    CHECK_EQUAL(ref.length, 3);
+    CHECK_EQUAL(kv_db_delete(db, 0, key, KV_DURABLE), KV_NEEDS_SYNC);
+    CHECK_EQUAL(kv_db_put(db, 0, key, (const uint8_t *)"4444", 4, 0, &ref), KV_NEEDS_SYNC);
+    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
+    CHECK_EQUAL(ref.length, 3);
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
+    CHECK_EQUAL(ref.length, 4);
+    CHECK_EQUAL(db->nodes.pin_count, 0);
+    close_database(db);
+}
+
+static void test_a_failed_flush_poisons(void) {
+    disk_reset();
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    kv_key key = {(const uint8_t *)"a", 1};
+    kv_value_ref ref;
+    CHECK_EQUAL(kv_db_put(db, 0, key, (const uint8_t *)"1", 1, KV_DURABLE, &ref), KV_NEEDS_SYNC);
+    disk_fail(0, 5, false, false);
+    CHECK_EQUAL(kv_db_flush(db), KV_IO);
+    CHECK_EQUAL(db->error.os_error, 5);
+    CHECK_EQUAL(kv_db_flush(db), KV_POISONED);
+    CHECK_EQUAL(kv_db_put(db, 0, key, (const uint8_t *)"1", 1, KV_DURABLE, &ref), KV_POISONED);
+    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_POISONED);
+    CHECK_EQUAL(kv_txn_begin(db), KV_POISONED);
+    CHECK_EQUAL(kv_db_close_mark(db), KV_POISONED);
+    kv_db_free(db);
+}
+
+static void test_arguments(void) {
+    disk_reset();
+    kv_db *db;
+    CHECK_EQUAL(try_open(0, &db), KV_NO_SUCH_FILE);
+    CHECK_EQUAL(try_open(KV_OPEN_READ_ONLY, &db), KV_NO_SUCH_FILE);
+    disk_put(DATABASE, (const uint8_t *)"hello", 5);
+    CHECK_EQUAL(try_open(KV_OPEN_CREATE, &db), KV_NOT_A_DATABASE);
+    disk_put(DATABASE, NULL, 0);
+    CHECK_EQUAL(try_open(KV_OPEN_CREATE, &db), KV_NOT_A_DATABASE);
+    db = open_database(KV_OPEN_REPLACE);
+    uint8_t key[KV_KEY_MAX + 1] = {0};
+    kv_value_ref ref;
+    CHECK_EQUAL(kv_db_put(db, 0, (kv_key){key, 0}, key, 1, 0, &ref), KV_KEY_EMPTY);
+    CHECK_EQUAL(kv_db_put(db, 0, (kv_key){key, KV_KEY_MAX + 1}, key, 1, 0, &ref), KV_KEY_TOO_LARGE);
+    CHECK_EQUAL(kv_db_get(db, (kv_key){key, 0}, 0, &ref), KV_KEY_EMPTY);
+    CHECK_EQUAL(kv_db_get(db, (kv_key){key, KV_KEY_MAX + 1}, 0, &ref), KV_KEY_TOO_LARGE);
+    CHECK_EQUAL(kv_db_put(db, 0, (kv_key){key, KV_KEY_MAX}, key, 1, 0, &ref), KV_OK);
+    CHECK_EQUAL(kv_db_put(db, 0, (kv_key){key, KV_KEY_MAX}, key, 1, KV_NO_OVERWRITE, &ref), KV_EXISTS);
+    CHECK_EQUAL(kv_db_put(db, 0, (kv_key){key, 1}, key, KV_INLINE_MAX + 1, 0, &ref), KV_VALUE_TOO_LARGE);
+    CHECK_EQUAL(kv_db_delete(db, 0, (kv_key){key, 1}, 0), KV_NOT_FOUND);
+    CHECK_EQUAL(kv_txn_commit(db, 0), KV_NO_TRANSACTION);
+    CHECK_EQUAL(kv_txn_rollback(db), KV_NO_TRANSACTION);
+    CHECK_EQUAL(kv_txn_begin(db), KV_OK);
+    CHECK_EQUAL(kv_txn_begin(db), KV_BUSY);
+    CHECK_EQUAL(kv_db_put(db, 0, (kv_key){key, 1}, key, 1, 0, &ref), KV_BUSY);
+    CHECK_EQUAL(kv_compact_begin(db), KV_BUSY);
+    CHECK_EQUAL(kv_value_begin(db, 0, (kv_key){key, 1}, KV_VALUE_MAX + 1, 0), KV_VALUE_TOO_LARGE);
+    CHECK_EQUAL(kv_value_chunk(db, key, 1), KV_INVALID);
+    CHECK_EQUAL(kv_txn_commit(db, 0), KV_OK);
+    kv_db_free(db);
+    db = open_database(KV_OPEN_READ_ONLY);
+    CHECK_EQUAL(kv_db_put(db, 0, (kv_key){key, 1}, key, 1, 0, &ref), KV_READ_ONLY);
+    CHECK_EQUAL(kv_txn_begin(db), KV_READ_ONLY);
+    kv_db_free(db);
+}
+
+static void test_cursors_keep_their_version(void) {
+    disk_reset();
+    history h;
+    history_begin(&h, 5, false);
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    for (int i = 0; i < 50; i++) CHECK_EQUAL(commit_random(db, &h, false, nothing), KV_OK);
+    uint64_t keys = db->head.count, batch, seen = 0;
+    uint32_t handle;
+    CHECK_EQUAL(kv_cursor_open(db, (kv_key){NULL, 0}, (kv_key){NULL, 0}, 0, KV_CURSOR_REVERSE, &handle), KV_OK);
+    static _Alignas(8) uint8_t buffer[1 << 16];
+    do {
+        CHECK_EQUAL(kv_cursor_next(db, handle, 2, buffer, sizeof buffer, &batch), KV_OK);
+        seen += batch;
+        CHECK_EQUAL(commit_random(db, &h, false, nothing), KV_OK);
+        if (seen == 6) compact(db);
+    } while (batch > 0);
+    CHECK_EQUAL(seen, keys);
+    CHECK_EQUAL(kv_cursor_close(db, handle), KV_OK);
+    CHECK_EQUAL(kv_cursor_close(db, handle), KV_INVALID);
+    find_commit(db, &h, h.commits, h.commits, "after the cursor");
+    close_database(db);
+    history_free(&h);
+}
+
+int main(void) {
+    RUN(test_arguments);
+    RUN(test_what_is_not_durable_is_not_seen);
+    RUN(test_a_failed_flush_poisons);
+    RUN(test_cursors_keep_their_version);
+    RUN(test_histories);
+    disk_reset();
+    return 0;
+}

@@ -1,0 +1,226 @@
+#include "workload.h"
+
+#define LARGE_EVERY 12u
+#define SECTOR KV_SECTOR_BYTES_MIN
+
+void history_begin(history *h, uint64_t seed, bool large) {
+    memset(h, 0, sizeof *h);
+    h->random = seed;
+    h->next_value = 1;
+    h->large = large;
+    h->capacity = 64;
+    h->after = calloc(h->capacity, sizeof *h->after);
+}
+
+void history_free(history *h) { free(h->after); }
+
+static uint64_t mix(uint64_t x) {
+    x ^= x >> 33;
+    x *= 0xFF51AFD7ED558CCDu;
+    x ^= x >> 33;
+    x *= 0xC4CEB9FE1A85EC53u;
+    return x ^ (x >> 33);
+}
+
+uint32_t value_length(uint32_t value) {
+    uint64_t m = mix(value);
+    if (value % 1000 == 999) return KV_INLINE_MAX + 1 + (uint32_t)(m % 300000); /* large */
+    switch (m % 10) {
+    case 0: return 0;
+    case 1: return (uint32_t)(m >> 8) % 20000;
+    default: return (uint32_t)(m >> 8) % 300;
+    }
+}
+
+void value_bytes(uint32_t value, uint8_t *to, uint32_t from, uint32_t length) {
+    for (uint32_t i = 0; i < length; i++) to[i] = (uint8_t)mix(value * 8191u + (from + i) / 64) ^ (uint8_t)(from + i);
+}
+
+kv_status try_open(uint32_t flags, kv_db **db) {
+    kv_open_options options = {.path = DATABASE, .flags = flags, .sector_bytes = SECTOR, .random_seed = 99};
+    kv_status status = kv_db_open(&options, db);
+    if (status != KV_OK) {
+        kv_db_free(*db);
+        *db = NULL;
+    }
+    return status;
+}
+
+kv_db *open_database(uint32_t flags) {
+    kv_db *db;
+    kv_status status = try_open(flags, &db);
+    CHECK_EQUAL(status, KV_OK);
+    return db;
+}
+
+static kv_key key_of(uint32_t key, char *to) {
+    return (kv_key){(const uint8_t *)to, (uint32_t)sprintf(to, "k%u", key)};
+}
+
+static kv_status put_in_transaction(kv_db *db, uint32_t key, uint32_t value) {
+    static uint8_t bytes[KV_INLINE_MAX + 1];
+    char name[16];
+    kv_value_ref existing;
+    uint32_t length = value_length(value);
+    if (length <= KV_INLINE_MAX) {
+        value_bytes(value, bytes, 0, length);
+        return kv_txn_put(db, 0, key_of(key, name), bytes, length, 0, &existing);
+    }
+    kv_status status = kv_value_begin(db, 0, key_of(key, name), length, 0);
+    for (uint32_t done = 0; done < length && status == KV_OK;) {
+        uint32_t chunk = length - done < 50000 ? length - done : 50000;
+        value_bytes(value, bytes, done, chunk);
+        status = kv_value_chunk(db, bytes, chunk);
+        done += chunk;
+    }
+    return status == KV_OK ? kv_value_end(db) : status;
+}
+
+static uint32_t new_value(history *h) {
+    uint32_t value = h->next_value++;
+    if (h->large && test_random(&h->random) % LARGE_EVERY == 0) value += 999 - value % 1000;
+    if (!h->large && value % 1000 == 999) value++;
+    h->next_value = value + 1;
+    return value;
+}
+
+static kv_status random_transaction(kv_db *db, history *h, contents *now, uint32_t operations) {
+    kv_status status = kv_txn_begin(db);
+    if (status != KV_OK) return status;
+    for (uint32_t i = 0; i < operations && status == KV_OK; i++) {
+        uint32_t key = (uint32_t)(test_random(&h->random) % KEYS);
+        char name[16];
+        if (test_random(&h->random) % 4 == 0) {
+            status = kv_txn_delete(db, 0, key_of(key, name));
+            if (status == KV_NOT_FOUND) status = now->values[key] == 0 ? KV_OK : KV_CORRUPT;
+            now->values[key] = 0;
+        } else {
+            uint32_t value = new_value(h);
+            status = put_in_transaction(db, key, value);
+            now->values[key] = value;
+        }
+    }
+    return status;
+}
+
+kv_status commit_random(kv_db *db, history *h, bool durable, void (*begun)(uint32_t commit)) {
+    if (h->commits + 2 > h->capacity) {
+        h->capacity *= 2;
+        h->after = realloc(h->after, h->capacity * sizeof *h->after);
+    }
+    contents now = h->after[h->commits];
+    uint32_t flags = durable ? KV_DURABLE : 0;
+    uint32_t kind = (uint32_t)(test_random(&h->random) % 10);
+    if (kind == 9) { /* a transaction that is rolled back */
+        contents unused = now;
+        kv_status status = random_transaction(db, h, &unused, 3);
+        if (db->txn.state != KV_TXN_NONE) CHECK_EQUAL(kv_txn_rollback(db), KV_OK);
+        if (status != KV_OK) return status;
+    }
+    kv_status status;
+    if (kind < 5) {
+        static uint8_t bytes[KV_INLINE_MAX + 1];
+        char name[16];
+        kv_value_ref existing;
+        uint32_t key = (uint32_t)(test_random(&h->random) % KEYS), value = h->next_value++;
+        if (value % 1000 == 999) value = h->next_value++;
+        uint32_t length = value_length(value);
+        value_bytes(value, bytes, 0, length);
+        bool remove = kind == 4 && now.values[key] != 0;
+        now.values[key] = remove ? 0 : value;
+        h->after[++h->commits] = now;
+        begun(h->commits);
+        status = remove ? kv_db_delete(db, 0, key_of(key, name), flags)
+                        : kv_db_put(db, 0, key_of(key, name), bytes, length, flags, &existing);
+    } else {
+        begun(h->commits + 1);
+        status = random_transaction(db, h, &now, 1 + (uint32_t)(test_random(&h->random) % 12));
+        h->after[++h->commits] = now;
+        if (status == KV_OK) status = kv_txn_commit(db, flags);
+        if (status == KV_SYNC_FIRST) {
+            status = kv_file_sync(db->file);
+            if (status == KV_OK) status = kv_txn_commit(db, flags | KV_BARRIER_DONE);
+        }
+        if (db->txn.state != KV_TXN_NONE) CHECK_EQUAL(kv_txn_rollback(db), KV_OK);
+    }
+    return status == KV_NEEDS_SYNC ? KV_OK : status;
+}
+
+static void read_value(const kv_db *db, const kv_value_ref *ref, uint8_t *to) {
+    if (ref->where == KV_WHERE_MEMORY)
+        memcpy(to, (const void *)(uintptr_t)ref->offset, ref->length);
+    else
+        CHECK_EQUAL(kv_file_read(db->file, ref->offset, to, ref->length), KV_OK);
+    CHECK_EQUAL(kv_value_sum(to, ref->length), ref->sum);
+}
+
+static bool equal(const contents *expected, const uint32_t *found_length, uint8_t *const *found) {
+    static uint8_t bytes[KV_INLINE_MAX + 400000];
+    for (uint32_t key = 0; key < KEYS; key++) {
+        uint32_t value = expected->values[key];
+        if ((value == 0) != (found[key] == NULL)) return false;
+        if (value == 0) continue;
+        uint32_t length = value_length(value);
+        if (found_length[key] != length) return false;
+        value_bytes(value, bytes, 0, length);
+        if (length > 0 && memcmp(bytes, found[key], length) != 0) return false;
+    }
+    return true;
+}
+
+uint32_t search_commit(kv_db *db, const history *h, uint32_t low, uint32_t high) {
+    uint32_t lengths[KEYS] = {0};
+    uint8_t *found[KEYS] = {NULL};
+    uint64_t present = 0, counted;
+    for (uint32_t key = 0; key < KEYS; key++) {
+        char name[16];
+        kv_value_ref ref;
+        kv_status status = kv_db_get(db, key_of(key, name), KV_VIEW_PUBLISHED, &ref);
+        if (status == KV_NOT_FOUND) continue;
+        CHECK_EQUAL(status, KV_OK);
+        lengths[key] = ref.length;
+        found[key] = malloc(ref.length + 1);
+        read_value(db, &ref, found[key]);
+        present++;
+    }
+    CHECK_EQUAL(kv_db_count(db, KV_VIEW_PUBLISHED, &counted), KV_OK);
+    CHECK_EQUAL(counted, present);
+    uint32_t handle;
+    uint64_t batch, walked = 0;
+    static _Alignas(8) uint8_t buffer[1 << 16];
+    CHECK_EQUAL(kv_cursor_open(db, (kv_key){NULL, 0}, (kv_key){NULL, 0}, KV_VIEW_PUBLISHED, 0, &handle), KV_OK);
+    do {
+        CHECK_EQUAL(kv_cursor_next(db, handle, 7, buffer, sizeof buffer, &batch), KV_OK);
+        walked += batch;
+    } while (batch > 0);
+    CHECK_EQUAL(walked, present);
+    CHECK_EQUAL(kv_cursor_close(db, handle), KV_OK);
+    uint32_t commit = NO_COMMIT;
+    for (uint32_t i = high + 1; i-- > low && commit == NO_COMMIT;)
+        if (equal(&h->after[i], lengths, found)) commit = i;
+    for (uint32_t key = 0; key < KEYS; key++) free(found[key]);
+    return commit;
+}
+
+uint32_t find_commit(kv_db *db, const history *h, uint32_t low, uint32_t high, const char *where) {
+    uint32_t commit = search_commit(db, h, low, high);
+    if (commit != NO_COMMIT) return commit;
+    fprintf(stderr, "contents are of no commit in [%u, %u]: %s\n", low, high, where);
+    exit(1);
+}
+
+void check_clean(kv_db *db, const char *where) {
+    kv_problem problems[8];
+    uint64_t count;
+    CHECK_EQUAL(kv_check_begin(db), KV_OK);
+    kv_status status;
+    do {
+        status = kv_check_step(db, problems, 8, &count);
+        if (count > 0) {
+            fprintf(stderr, "check: problem %u at %llu: %s\n", problems[0].detail,
+                    (unsigned long long)problems[0].offset, where);
+            exit(1);
+        }
+    } while (status == KV_AGAIN);
+    CHECK_EQUAL(status, KV_OK);
+}

@@ -1,0 +1,39 @@
+"""The engine's C unit tests, built natively under ASan and UBSan."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+GUEST = Path(__file__).parents[2] / "guest-db"
+
+
+def sanitizing_compiler(directory: Path) -> str | None:
+    """A C compiler that links programs with both sanitizers, or None."""
+    source = directory / "probe.c"
+    source.write_text("int main(void) { return 0; }\n")
+    for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
+        if not name or not shutil.which(name):
+            continue
+        probe = subprocess.run(
+            [name, "-fsanitize=address,undefined", str(source), "-o", str(directory / "probe")], capture_output=True
+        )
+        if probe.returncode == 0 and subprocess.run([directory / "probe"], capture_output=True).returncode == 0:
+            return name
+    return None
+
+
+@pytest.mark.timeout(400)
+def test_c_unit_tests_pass_under_sanitizers(tmp_path: Path) -> None:
+    compiler = sanitizing_compiler(tmp_path)
+    if compiler is None or not shutil.which("make"):
+        pytest.skip("no C compiler with ASan and UBSan here")
+    run = subprocess.run(
+        ["make", "-C", str(GUEST), f"CC={compiler}", f"BUILD={tmp_path}", "-j2", "test"],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    assert "test_crash" in run.stdout
