@@ -46,7 +46,7 @@ def run_module(
         argv0: its name; by default the file's.
         stdin, stdout, stderr: as for :class:`kvwasi.wasi.Wasi`.
 
-    A guest that traps has its trap's message on this process's stderr, and 128 + the number of the signal that
+    A guest that traps has the message on this process's stderr, and 128 + the number of the signal that
     a native program would have died of as its status (134 for ``unreachable``, 136 for arithmetic, 139 for
     memory and stack). An exit status that wasmtime refuses (126 and above) is reported there too, as status 1.
 

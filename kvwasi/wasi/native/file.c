@@ -34,6 +34,8 @@ kvw_file *kvw_file_acquire(kvw_host *host, const struct stat *st)
 {
     kvw_file *file = kvw_file_find(host, st);
     if (file) {
+        if (file == host->parked)
+            host->parked = NULL;
         file->references++;
         file->size = (uint64_t)st->st_size;
         return file;
@@ -63,6 +65,18 @@ void kvw_file_release(kvw_host *host, kvw_file *file)
 {
     if (--file->references > 0)
         return;
+    kvw_file_unpark(host);
+    host->parked = file; /* an inode that is mapped is not given to another file, so (dev, ino) stays its name */
+    if (!file->window)
+        kvw_file_unpark(host);
+}
+
+void kvw_file_unpark(kvw_host *host)
+{
+    kvw_file *file = host->parked;
+    if (!file)
+        return;
+    host->parked = NULL;
     kvw_file **link = bucket_of(host, file->inode);
     while (*link != file)
         link = &(*link)->next;

@@ -28,6 +28,8 @@ struct kvw_file {
 /* The object of the inode, with one more reference and the size of `st`. NULL: no memory. */
 kvw_file *kvw_file_acquire(kvw_host *host, const struct stat *st);
 void kvw_file_release(kvw_host *host, kvw_file *file);
+/* Let go of the file that is kept after its last close: it may have lost its name. */
+void kvw_file_unpark(kvw_host *host);
 
 /* Copy [offset, offset + length of parts) out of the window. False: it is not wholly within the known size, or cannot
  * be had: read through the OS. */

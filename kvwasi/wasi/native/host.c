@@ -49,6 +49,7 @@ void kvw_host_close(kvw_host *host)
     for (uint32_t fd = 0; fd < host->slots; fd++)
         if (kvw_slot(host, fd)->open)
             kvw_descriptor_close(host, fd);
+    kvw_file_unpark(host);
     host->context = NULL;
 }
 
@@ -153,8 +154,10 @@ static wasm_trap_t *on_call(void *env, wasmtime_caller_t *caller, wasmtime_val_r
     kvw_memory memory; /* its address and size may change at every call */
     (void)length;
     if (host->context) {
-        memory.base = w->wasmtime_memory_data(host->context, &host->memory);
         memory.size = w->wasmtime_memory_data_size(host->context, &host->memory);
+        if (KVW_UNLIKELY(memory.size != host->seen.size)) /* only growing moves it */
+            host->seen = (kvw_memory){w->wasmtime_memory_data(host->context, &host->memory), memory.size};
+        memory.base = host->seen.base;
     } else if (!memory_of_caller(w, caller, &memory)) {
         return w->wasmtime_trap_new(no_memory, sizeof no_memory - 1);
     }
@@ -200,6 +203,7 @@ wasmtime_error_t *kvw_host_define(kvw_host *host, wasmtime_linker_t *linker)
 void kvw_host_attach(kvw_host *host, wasmtime_context_t *context, const wasmtime_memory_t *memory)
 {
     host->memory = *memory;
+    host->seen = (kvw_memory){NULL, UINT64_MAX};
     host->context = context;
 }
 

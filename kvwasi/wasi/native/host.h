@@ -66,11 +66,13 @@ struct kvw_host {
     atomic_uint references; /* the owner's and one for each function defined in a linker */
     wasmtime_context_t *context; /* of the attached instance, else NULL */
     wasmtime_memory_t memory;
+    kvw_memory seen; /* where the memory was at the last call */
     pthread_mutex_t table_lock; /* changes of the table against kvw_api.datasync from other threads */
     kvw_descriptor *blocks[KVW_BLOCKS];
     uint32_t slots;      /* allocated in blocks */
     uint32_t first_free; /* no free slot below */
     kvw_file *files[KVW_FILE_BUCKETS]; /* of exclusive descriptors, by inode */
+    kvw_file *parked; /* the last one closed: a guest that opens it again finds its window in place */
     const struct kvw_storage_hook *hook;
     bool walk_only;      /* resolve paths component by component even where openat2 works */
     dev_t root_devices[16]; /* of the preopens, whose ".." is themselves */

@@ -73,6 +73,7 @@ uint32_t kvw_path_unlink_file(kvw_host *host, const kvw_memory *memory, const wa
 {
     target t;
     uint32_t error = target_of(host, memory, a, a + 1, WASI_RIGHT_PATH_UNLINK_FILE, true, &t);
+    kvw_file_unpark(host);
     return error ? error : on_name(host, &t, kvw_storage_unlink);
 }
 
@@ -225,6 +226,7 @@ uint32_t kvw_path_rename(kvw_host *host, const kvw_memory *memory, const wasmtim
         error = target_of(host, memory, a + 3, a + 4, WASI_RIGHT_PATH_RENAME_TARGET, true, &to);
     if (error)
         return error;
+    kvw_file_unpark(host);
     kvw_place old_place;
     kvw_place new_place;
     int os_error = kvw_place_of(host, from.d->os_fd, from.path, &old_place);

