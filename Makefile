@@ -7,19 +7,10 @@ STAMPS := .make
 SOURCES := cli.py meson.build pyproject.toml $(shell find kvwasi guest-db build_backend -type f \
 	-not -path '*/__pycache__/*' -not -path 'guest-db/test/*')
 
-# The engine built natively, once with sanitizers, beneath each of guest-db/test/test_*.c.
-NATIVE := build/native
-NATIVE_TESTS := $(patsubst guest-db/test/%.c,%,$(wildcard guest-db/test/test_*.c))
-NATIVE_OBJECTS := $(patsubst guest-db/src/%.c,$(NATIVE)/%.o,$(wildcard guest-db/src/*.c))
-NATIVE_FLAGS := -std=gnu11 -D_GNU_SOURCE -O1 -g -fno-strict-aliasing -fno-omit-frame-pointer \
-	-fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Wconversion -Werror \
-	-Iguest-db/include -Iguest-db/src -Iguest-db/test
-
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.SECONDARY: $(NATIVE_OBJECTS)
-.PHONY: help demo test bench lint native-test dev clean
+.PHONY: help demo test bench lint native-test crash-test dev clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -38,7 +29,12 @@ lint: $(STAMPS)/requirements ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-native-test: $(NATIVE_TESTS:%=$(NATIVE)/%.passed) ## the engine's C unit tests under the address and undefined-behaviour sanitizers
+native-test: ## the engine's C unit tests under the address and undefined-behaviour sanitizers
+	@$(MAKE) --no-print-directory -C guest-db BUILD=../build/native test
+
+crash-test: ## power loss at every write of many random workloads, natively; SEEDS=n
+	@$(MAKE) --no-print-directory -C guest-db BUILD=../build/native crash
+
 
 dev: $(STAMPS)/requirements ## editable install: importing kvwasi rebuilds what has changed
 	$(BIN)/pip install -qq --no-build-isolation --no-deps --editable .
@@ -61,14 +57,4 @@ $(STAMPS)/installed: $(STAMPS)/requirements $(SOURCES)
 	@echo "building kvwasi"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install -qq --no-build-isolation --no-deps --force-reinstall \
 		-C build-dir=build/wheel .
-	@touch $@
-
-$(NATIVE)/%.o: guest-db/src/%.c $(wildcard guest-db/include/*.h guest-db/src/*.h)
-	@mkdir -p $(NATIVE)
-	@$(CC) $(NATIVE_FLAGS) -c $< -o $@
-
-$(NATIVE)/%.passed: guest-db/test/%.c $(wildcard guest-db/test/*.h) $(NATIVE_OBJECTS)
-	@$(CC) $(NATIVE_FLAGS) $< $(NATIVE_OBJECTS) -o $(NATIVE)/$*
-	@echo $*
-	@cd $(NATIVE) && ./$*
 	@touch $@

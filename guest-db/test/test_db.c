@@ -27,7 +27,7 @@ static void run_history(uint64_t seed, bool durable) {
     history h;
     history_begin(&h, seed, true);
     kv_db *db = open_database(KV_OPEN_CREATE);
-    for (int round = 0; round < 40; round++) {
+    for (int round = 0; round < 20; round++) {
         for (int i = 0; i < 12; i++) {
             CHECK_EQUAL(commit_random(db, &h, durable, nothing), KV_OK);
             if (durable) CHECK_EQUAL(kv_db_flush(db), KV_OK);
