@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "runtime.h"
 #include "session.h"
@@ -65,6 +66,19 @@ int kve_status_of(kve_session *session, int status, kve_failure *failure)
     return status;
 }
 
+/* A large index is walked at random: with small pages each step would miss the TLB too. What a small database uses
+ * stays as it is. The advice is no more than that, so its failure is of no interest. */
+static void advise_huge_pages(kve_session *session)
+{
+#ifdef MADV_HUGEPAGE
+    const uintptr_t huge = 2u << 20;
+    size_t used = session->wasmtime->wasmtime_memory_data_size(session->context, &session->memory);
+    uintptr_t first = ((uintptr_t)session->base + used + huge - 1) & ~(huge - 1);
+    uintptr_t end = (uintptr_t)session->base + KVE_MEMORY_RESERVATION;
+    (void)madvise((void *)first, end - first, MADV_HUGEPAGE);
+#endif
+}
+
 static bool instantiate(kve_session *session, wasmtime_linker_t *linker, char *message)
 {
     const kvw_wasmtime *wasmtime = session->wasmtime;
@@ -91,6 +105,8 @@ static bool instantiate(kve_session *session, wasmtime_linker_t *linker, char *m
         return false;
     }
     session->memory = found.of.memory;
+    session->base = wasmtime->wasmtime_memory_data(session->context, &session->memory);
+    advise_huge_pages(session);
     session->api->attach(session->host, session->context, &session->memory);
     for (int i = 0; i < KVE_EXPORT_COUNT; i++) {
         const char *name = export_names[i];

@@ -29,9 +29,15 @@ void kve_take_trap(const kvw_wasmtime *wasmtime, wasm_trap_t *trap, char *messag
     wasmtime->wasm_trap_delete(trap);
 }
 
+/* A memory that never moves lets compiled code and this layer keep its address. */
 static bool have_engine(const kvw_wasmtime *wasmtime)
 {
-    if (kve_the_runtime.engine == NULL) kve_the_runtime.engine = wasmtime->wasm_engine_new();
+    if (kve_the_runtime.engine != NULL) return true;
+    wasm_config_t *config = wasmtime->wasm_config_new();
+    if (config == NULL) return false;
+    wasmtime->wasmtime_config_memory_may_move_set(config, false);
+    wasmtime->wasmtime_config_memory_reservation_set(config, KVE_MEMORY_RESERVATION);
+    kve_the_runtime.engine = wasmtime->wasm_engine_new_with_config(config);
     return kve_the_runtime.engine != NULL;
 }
 

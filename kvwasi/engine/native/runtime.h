@@ -8,6 +8,7 @@
 #include "host_api.h"
 
 #define KVE_MESSAGE_SIZE 256
+#define KVE_MEMORY_RESERVATION (4ull << 30) /* bytes of address space a guest: all that its 32 bits can reach */
 
 typedef struct kve_runtime {
     wasm_engine_t *engine;

@@ -89,6 +89,7 @@ typedef struct kve_session {
     wasmtime_store_t *store;
     wasmtime_context_t *context;
     wasmtime_memory_t memory;
+    uint8_t *base; /* of the memory, which never moves (runtime.c) */
     wasmtime_func_t exports[KVE_EXPORT_COUNT];
     uint32_t block_address;
     uint32_t data_address;
@@ -147,7 +148,7 @@ int kve_status_of(kve_session *session, int status, kve_failure *failure);
 
 static inline uint8_t *kve_base(const kve_session *session)
 {
-    return session->wasmtime->wasmtime_memory_data(session->context, &session->memory);
+    return session->base;
 }
 
 static inline kv_guest_block *kve_block(const kve_session *session)
