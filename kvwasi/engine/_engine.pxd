@@ -140,6 +140,7 @@ cdef extern from "verbs.h" nogil:
     int kve_cursor_next(kve_session *, uint32_t handle, uint32_t limit, uint32_t *count, kve_failure *)
     void kve_cursor_close(kve_session *, uint32_t handle)
     const kv_entry *kve_entry_at(kve_session *, uint32_t *offset, const uint8_t **key)
+    void kve_prefetch(kve_session *, const kv_value_ref *)
     int kve_read(kve_session *, const kv_value_ref *, void *to, kve_failure *)
     int kve_verify(const kv_value_ref *, const void *value, kve_failure *)
     int kve_read_large(kve_session *, const kv_value_ref *, void *to, kve_failure *)
@@ -215,4 +216,5 @@ cdef class EntryIterator:
     cdef int refill(self) except -1
     cdef int reserve(self, uint32_t wanted) except -1
     cdef int take_entries(self, uint32_t count) noexcept
+    cdef bint take_value(self, uint32_t at, uint64_t *budget) noexcept
     cdef object late_value(self, uint32_t at)

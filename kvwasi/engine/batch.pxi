@@ -2,6 +2,7 @@
 
 cdef uint32_t BATCH_KEYS = 1024
 cdef uint32_t BATCH_BYTES = 256 << 10
+cdef uint32_t AHEAD = 16  # values on their way from memory at once
 
 
 cdef inline uint32_t _aligned(uint32_t length, uint32_t to) noexcept nogil:
@@ -35,6 +36,8 @@ cdef Py_ssize_t _get_batch(Verbs verbs, list keys, list values, Py_ssize_t begin
         if status == KV_OK:
             memcpy(refs, answers, count * sizeof(kv_value_ref))
         while status == KV_OK and filled < count:
+            if filled + AHEAD < count:
+                kve_prefetch(verbs.c, &refs[filled + AHEAD])
             found[filled] = NULL
             if refs[filled].where != KV_WHERE_MISSING and refs[filled].length <= KV_INLINE_MAX:
                 found[filled] = new_bytes(NULL, refs[filled].length)

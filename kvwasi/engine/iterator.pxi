@@ -147,39 +147,46 @@ cdef class EntryIterator:
         cursor pins them; but what lies in the guest's memory may move with the next call."""
         cdef const kv_entry *entry
         cdef const uint8_t *key = NULL
-        cdef PyObject *value
-        cdef kv_value_ref *ref
-        cdef kve_failure ignored
         cdef uint64_t budget = BATCH_VALUE_BYTES
         cdef uint32_t offset = 0
         cdef uint32_t at
-        cdef bint now
         for at in range(count):
             entry = kve_entry_at(self.c, &offset, &key)
             if entry == NULL:
                 return KVE_BROKEN
-            ref = &self.refs[at]
-            ref[0] = entry.value
+            self.refs[at] = entry.value
             self.keys[at] = new_bytes(<const char *>key, entry.key_length)
             self.values[at] = NULL
             if self.keys[at] == NULL:
                 return KV_NO_MEMORY
             self.filled = at + 1
-            if self.what == 1:
-                continue
-            now = ref.where == KV_WHERE_MEMORY or (ref.length <= KV_INLINE_MAX and ref.length <= budget)
-            if not now:
-                continue
-            value = new_bytes(NULL, ref.length)
-            if value == NULL:
+            if self.what != 1 and at < AHEAD:
+                kve_prefetch(self.c, &self.refs[at])
+        if self.what == 1:
+            return KV_OK
+        for at in range(count):
+            if at + AHEAD < count:
+                kve_prefetch(self.c, &self.refs[at + AHEAD])
+            if not self.take_value(at, &budget):
                 return KV_NO_MEMORY
-            budget -= min(budget, ref.length)
-            if (kve_read(self.c, ref, raw_bytes(value), &ignored) == 0
-                    and kve_verify(ref, raw_bytes(value), &ignored) == 0):
-                self.values[at] = value
-            else:
-                Py_XDECREF(value)  # the failure is told when its turn comes
         return KV_OK
+
+    cdef bint take_value(self, uint32_t at, uint64_t *budget) noexcept:
+        cdef kv_value_ref *ref = &self.refs[at]
+        cdef kve_failure ignored
+        cdef PyObject *value
+        if ref.where != KV_WHERE_MEMORY and (ref.length > KV_INLINE_MAX or ref.length > budget[0]):
+            return True
+        value = new_bytes(NULL, ref.length)
+        if value == NULL:
+            return False
+        budget[0] -= min(budget[0], ref.length)
+        if (kve_read(self.c, ref, raw_bytes(value), &ignored) == 0
+                and kve_verify(ref, raw_bytes(value), &ignored) == 0):
+            self.values[at] = value
+        else:
+            Py_XDECREF(value)  # the failure is told when its turn comes
+        return True
 
     cdef object late_value(self, uint32_t at):
         cdef kv_value_ref ref = self.refs[at]

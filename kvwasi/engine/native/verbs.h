@@ -32,6 +32,13 @@ void kve_cursor_close(kve_session *session, uint32_t handle);
 /* The entry at `offset` of the data buffer; advances it. NULL (and the session is broken) when it does not fit there. */
 const kv_entry *kve_entry_at(kve_session *session, uint32_t *offset, const uint8_t **key);
 
+/* Before a row of kve_read: what lies scattered over the file takes longer to reach than to copy. */
+static inline void kve_prefetch(kve_session *session, const kv_value_ref *ref)
+{
+    if (ref->where == KV_WHERE_FILE)
+        session->api->prefetch(session->host, (uint32_t)ref->fd, ref->offset, ref->length);
+}
+
 /* Copy a value out: 0, KVE_SHORT, KVE_HOST_IO, KVE_BROKEN. Then kve_verify, which needs no lock: 0 or KVE_CHECKSUM. */
 int kve_read(kve_session *session, const kv_value_ref *ref, void *to, kve_failure *failure);
 int kve_verify(const kv_value_ref *ref, const void *value, kve_failure *failure);

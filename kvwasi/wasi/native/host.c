@@ -246,6 +246,18 @@ static int host_read(kvw_host *host, uint32_t fd, uint64_t offset, void *to, siz
     return 0;
 }
 
+static void host_prefetch(kvw_host *host, uint32_t fd, uint64_t offset, size_t length)
+{
+    enum { LINE = 64, LINES_MAX = 8 }; /* after those the processor sees the pattern by itself */
+    const kvw_descriptor *d = kvw_descriptor_of(host, fd);
+    if (!d || !d->file || !d->file->window || offset > d->file->window_length ||
+        length > d->file->window_length - offset)
+        return;
+    const uint8_t *at = d->file->window + offset;
+    for (size_t i = 0; i < length && i < (size_t)LINE * LINES_MAX; i += LINE)
+        __builtin_prefetch(at + i);
+}
+
 void kvw_host_api(kvw_api *api)
 {
     *api = (kvw_api){
@@ -258,5 +270,6 @@ void kvw_host_api(kvw_api *api)
         .attach = kvw_host_attach,
         .datasync = host_datasync,
         .read = host_read,
+        .prefetch = host_prefetch,
     };
 }

@@ -8,7 +8,7 @@
 
 #include "wasmtime_abi.h"
 
-#define KVW_API_VERSION 1
+#define KVW_API_VERSION 2
 #define KVW_API_CAPSULE "kvwasi.wasi._host._api"
 
 typedef struct kvw_host kvw_host;
@@ -38,6 +38,8 @@ typedef struct kvw_api {
      * guard), else pread. `*got` < `length` only at the end of the file. 0 or an errno of the OS. The caller holds the
      * lock under which it calls the guest. */
     int (*read)(kvw_host *host, uint32_t fd, uint64_t offset, void *to, size_t length, size_t *got);
+    /* Have the bytes on their way to the cache, for a `read` soon. Under the same lock; never fails. */
+    void (*prefetch)(kvw_host *host, uint32_t fd, uint64_t offset, size_t length);
 } kvw_api;
 
 #endif
