@@ -3,6 +3,7 @@
 Imports that a command does not need for certain stay inside it: a cold ``kvwasi get`` is mostly imports.
 """
 
+import binascii
 import contextlib
 import os
 import sys
@@ -328,24 +329,20 @@ def run(
 
 def _parse(text: str, form: KeyFormat, name: str) -> bytes:
     """The bytes that an argument stands for. As text these are the bytes that the shell passed."""
-    import base64
-
     try:
         if form is KeyFormat.HEX:
             return bytes.fromhex(text)
         if form is KeyFormat.BASE64:
-            return base64.b64decode(text, validate=True)
+            return binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         raise typer.BadParameter(f"'{text}' is not {form}", param_hint=name) from None
     return os.fsencode(text)
 
 
 def _show(data: bytes, form: KeyFormat) -> bytes:
-    import base64
-
     if form is KeyFormat.HEX:
         return data.hex().encode("ascii")
-    return base64.b64encode(data) if form is KeyFormat.BASE64 else data
+    return binascii.b2a_base64(data, newline=False) if form is KeyFormat.BASE64 else data
 
 
 def _parse_preopen(text: str) -> "Preopen":

@@ -140,7 +140,7 @@ def as_json(data: Dataset, measured: Sequence[Measurement], facts: dict[str, str
 def table(measured: Sequence[Measurement], reference: str = "lmdb", *, markdown: bool = False) -> str:
     """Medians in microseconds an operation, and the first engine's speed as a multiple of ``reference``."""
     names = list(dict.fromkeys(m.engine for m in measured))
-    rows = [["", *(f"{name}, us" for name in names), f"{names[0]} is x times {reference}"]]
+    rows = [["", *(f"{name}, us" for name in names), f"{names[0]} speed, {reference} = 1"]]
     for workload in dict.fromkeys(m.workload for m in measured):
         of = {m.engine: m for m in measured if m.workload == workload}
         medians = [f"{of[name].median_us:.2f}" for name in names]

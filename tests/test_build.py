@@ -91,6 +91,10 @@ sys.path[:0] = [{str(installed_from_sdist)!r}]
 sys.path += {[entry for entry in sys.path if entry]!r}
 import kvwasi
 assert kvwasi.__file__.startswith({str(installed_from_sdist)!r}), kvwasi.__file__
+with kvwasi.open("a.kv") as store:
+    store[b"key"] = b"value"
+with kvwasi.open("a.kv", "r") as store:
+    assert store[b"key"] == b"value"
 """
     # neither this directory nor an editable install's finder may stand before it
     subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, check=True, timeout=120)
