@@ -199,6 +199,8 @@ void kv_cursors_end_transaction(kv_db *db); /* end those over the transaction */
  * `key` and `place`. `bytes` takes header and key. */
 kv_status kv_stored_record(kv_file *file, kv_key key, const kv_place *place, kv_record *record,
                            uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX]);
+/* The sector, or the first of the run, in which the file's byte `offset` lies. */
+bool kv_stored_sector(const kv_file *file, uint64_t offset, uint64_t *sector);
 void kv_last_key_set(kv_last_key *last, kv_key key);
 /* Go to the first key behind `last`. */
 void kv_last_key_seek(const kv_last_key *last, kv_walk *walk);

@@ -32,29 +32,49 @@ typedef struct recovery {
     uint64_t retired_end;
 } recovery;
 
-/* Does a large value match its checksum? With `again`, its bytes are written once more as well. */
-static kv_status read_external(kv_file *file, const kv_record *record, bool again, bool *matches) {
-    enum { PIECE = 256 << 10 };
+/* Is what a record refers to whole: run, record header and value? */
+static kv_status verify_external(kv_file *file, const kv_record *record, bool *whole) {
+    kv_place place = {record->external, record->value_length, record->value_sum};
+    kv_record stored;
+    uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX];
+    kv_status status = kv_stored_record(file, record->key, &place, &stored, bytes);
+    *whole = status == KV_OK;
+    if (status == KV_CORRUPT) return KV_OK;
+    uint8_t *piece = malloc(KV_PIECE_BYTES);
+    if (piece == NULL) return KV_NO_MEMORY;
     kv_xxh64_state sum;
     kv_xxh64_begin(&sum, 0);
-    uint8_t *piece = malloc(PIECE);
-    if (piece == NULL) return KV_NO_MEMORY;
-    kv_status status = KV_OK;
-    *matches = true;
-    for (uint64_t done = 0; done < record->value_length && status == KV_OK && *matches;) {
+    for (uint64_t done = 0; done < record->value_length && status == KV_OK; done += KV_PIECE_BYTES) {
         uint64_t wanted = record->value_length - done, got;
-        if (wanted > PIECE) wanted = PIECE;
-        if (record->external > UINT64_MAX / 2) *matches = false;
-        if (!*matches) break;
+        if (wanted > KV_PIECE_BYTES) wanted = KV_PIECE_BYTES;
         status = kv_file_read_some(file, record->external + done, piece, wanted, &got);
-        if (status == KV_OK && got < wanted) *matches = false;
         kv_xxh64_add(&sum, piece, (size_t)got);
-        if (status == KV_OK && again) status = kv_file_write(file, record->external + done, piece, got, NULL);
-        done += wanted;
     }
     free(piece);
-    if (*matches) *matches = (uint32_t)kv_xxh64_end(&sum) == record->value_sum;
+    *whole = (uint32_t)kv_xxh64_end(&sum) == record->value_sum;
     return status;
+}
+
+/* Write the bytes [from, to) of the file once more: what the page cache shows will then be on the device, too. */
+static kv_status write_again(kv_file *file, uint64_t from, uint64_t to) {
+    uint8_t *piece = malloc(KV_PIECE_BYTES);
+    if (piece == NULL) return KV_NO_MEMORY;
+    kv_status status = KV_OK;
+    for (; from < to && status == KV_OK; from += KV_PIECE_BYTES) {
+        uint64_t bytes = to - from < KV_PIECE_BYTES ? to - from : KV_PIECE_BYTES;
+        status = kv_file_read(file, from, piece, bytes);
+        if (status == KV_OK) status = kv_file_write(file, from, piece, bytes, NULL);
+    }
+    free(piece);
+    return status;
+}
+
+static kv_status write_external_again(kv_file *file, const kv_record *record) {
+    uint64_t sector, start = record->external - KV_RECORD_HEADER_BYTES - record->key.length;
+    if (!kv_stored_sector(file, start, &sector)) return KV_OK; /* damaged: reading it will say so */
+    uint64_t header = kv_sector_offset(file, sector);
+    kv_status status = write_again(file, header, header + KV_SECTOR_DATA);
+    return status == KV_OK ? write_again(file, start, record->external + record->value_length) : status;
 }
 
 /* Are all bytes of the sector from `offset` on zero (or not there)? Else how far they reach. */
@@ -95,7 +115,7 @@ static kv_status find_end(recovery *r, kv_reader from) {
             if (status == KV_OK && !matches) status = KV_NOT_FOUND;
         }
         if (status == KV_OK && (record.flags & KV_FLAG_EXTERNAL)) {
-            status = read_external(file, &record, false, &matches);
+            status = verify_external(file, &record, &matches);
             external_bad = external_bad || !matches;
         }
         bool mark = record.flags & KV_FLAG_COMMIT;
@@ -166,8 +186,7 @@ static kv_status apply(recovery *r, kv_record *record, uint64_t file_offset) {
     kv_place place = {external ? record->external : file_offset + KV_RECORD_HEADER_BYTES + record->key.length,
                       record->value_length, record->value_sum};
     if (r->rewriting && record->type != KV_RECORD_CLOSE) {
-        bool matches;
-        if (external) status = read_external(r->file, record, true, &matches);
+        if (external) status = write_external_again(r->file, record);
         if (record->confirmed != 0) record->confirmed = r->tail.confirmed;
         if (status == KV_OK) status = kv_log_append(r->file, record, external ? NULL : &place);
         if (status != KV_OK) return status;

@@ -1,13 +1,20 @@
 #include "db.h"
 
+bool kv_stored_sector(const kv_file *file, uint64_t offset, uint64_t *sector) {
+    if (offset < KV_SECTORS_START) return false;
+    *sector = (offset - KV_SECTORS_START) >> file->sector_shift;
+    if (*sector >= file->sector_count) return false;
+    while (*sector > 0 && file->sectors[*sector].type == KV_SECTOR_INSIDE) --*sector;
+    return true;
+}
+
 kv_status kv_stored_record(kv_file *file, kv_key key, const kv_place *place, kv_record *record,
                            uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX]) {
     uint64_t before = KV_SECTORS_START + KV_SECTOR_DATA + KV_RECORD_HEADER_BYTES + key.length;
     if (place->offset < before) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, place->offset);
     uint64_t at = place->offset - KV_RECORD_HEADER_BYTES - key.length;
-    uint64_t sector = (at - KV_SECTORS_START) >> file->sector_shift;
-    while (sector < file->sector_count && sector > 0 && file->sectors[sector].type == KV_SECTOR_INSIDE) sector--;
-    if (sector >= file->sector_count) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, at);
+    uint64_t sector;
+    if (!kv_stored_sector(file, at, &sector)) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, at);
     kv_status status = kv_file_read(file, at, bytes, KV_RECORD_HEADER_BYTES + key.length);
     if (status != KV_OK) return status;
     const kv_sector *s = &file->sectors[sector];
