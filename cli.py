@@ -138,11 +138,8 @@ def get(
         from kvwasi.formats import jsonl
 
         value = jsonl.encode_line((raw_key, value))
-    if file is None:
-        console.write(value)
-    else:
-        with open(file, "wb") as stream:
-            stream.write(value)
+    with _open_output(file or "-", database) as stream:
+        stream.write(value)
     return 0
 
 
@@ -243,7 +240,7 @@ def dump(
     """
     from kvwasi.formats import jsonl, mdb
 
-    with _open(database, "r") as store, _open_output(output) as stream:
+    with _open(database, "r") as store, _open_output(output, database) as stream:
         if form is DumpFormat.JSONL:
             jsonl.write(store.items(), stream)
             return
@@ -315,12 +312,15 @@ def run(
 
     :ro makes a directory read-only; :exclusive promises that nobody else changes its files (and is faster).
     """
+    import signal
+
     from wasmtime import WasmtimeError
 
     from kvwasi.wasi import run_module
 
     preopens = [_parse_preopen(text) for text in directories or ()]
     variables = [_parse_variable(text) for text in environment or () if "=" in text or text in os.environ]
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would wait for the program to end
     try:
         return run_module(module, arguments or (), variables, preopens, argv0)
     except WasmtimeError as error:
@@ -412,13 +412,10 @@ def _progress(source: "Source") -> Iterator[Callable[[int], None]]:
         yield show
 
 
-@contextlib.contextmanager
-def _open_output(path: str) -> Iterator[BinaryIO]:
-    if path == "-":
-        yield console.stdout()
-    else:
-        with open(path, "wb") as stream:
-            yield stream
+def _open_output(path: str, database: str) -> contextlib.AbstractContextManager[BinaryIO]:
+    if os.path.exists(path) and os.path.samefile(path, database):
+        raise typer.BadParameter(f"{path} is the database itself")
+    return console.output(path)
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """The command as a Unix process: its streams, its exit codes, one line for every error."""
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
 EXIT_NO = 1
@@ -44,6 +45,21 @@ def write(data: bytes) -> None:
         stdout().write(data)
     except OSError as error:
         raise _named(error) from None
+
+
+@contextlib.contextmanager
+def output(path: str) -> Iterator[BinaryIO]:
+    """A file to write, or standard output for ``-``. Its failures name it; those of the store pass."""
+    try:
+        if path == "-":
+            yield stdout()
+        else:
+            with open(path, "wb") as stream:
+                yield stream
+    except OSError as error:
+        if error.filename is not None or type(error).__module__ != "builtins":
+            raise
+        raise _named(error) if path == "-" else OSError(error.errno, error.strerror, path) from None
 
 
 def write_json(value: object) -> None:

@@ -124,9 +124,28 @@ def test_closed_streams(command: str, database: Path) -> None:
     assert shell(command, '"$1" get a.kv k2', database.parent).stdout == b"v2"
 
 
-def test_a_full_disk_under_standard_output(command: str, database: Path) -> None:
-    result = shell(command, '"$1" get a.kv k > /dev/full', database.parent)
+@pytest.mark.parametrize("name", ["get a.kv k", "list a.kv", "dump a.kv", "stats a.kv --json"])
+def test_a_full_disk_under_the_output(kv, command: str, name: str, database: Path) -> None:
+    result = shell(command, f'"$1" {name} > /dev/full', database.parent)
     assert (result.returncode, result.stderr) == (3, b"kvwasi: standard output: No space left on device\n")
+    kv("load", "a.kv", stdin=MANY)  # more than a buffer holds
+    if not name.startswith("stats"):
+        result = shell(command, f'"$1" {name} > /dev/full', database.parent)
+        assert (result.returncode, result.stderr) == (
+            3,
+            b"kvwasi: standard output: No space left on device\n",
+        )
+    assert b"/dev/full: No space left" in kv("dump", "a.kv", "-o", "/dev/full", code=3).stderr
+    assert b"/dev/full: No space left" in kv("get", "a.kv", "k", "-f", "/dev/full", code=3).stderr
+
+
+def test_the_output_is_not_the_database(kv, database: Path) -> None:
+    before = database.read_bytes()
+    database.with_name("link").symlink_to("a.kv")
+    for name in ("a.kv", "link"):
+        assert b"the database itself" in kv("dump", "a.kv", "-o", name, code=2).stderr
+        assert b"the database itself" in kv("get", "a.kv", "k", "-f", name, code=2).stderr
+    assert database.read_bytes() == before
 
 
 def test_a_reader_that_goes_away(kv, command: str, database: Path) -> None:

@@ -1,5 +1,6 @@
 """kvwasi run: the program's streams, arguments, directories and exit code."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,15 @@ PROGRAM = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-/* args | env NAME | copy FROM TO | cat | exit N | abort */
+/* spin | args | env NAME | copy FROM TO | cat | exit N | abort */
 int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "env"))
         return puts(getenv(argv[2]) ? getenv(argv[2]) : "(none)") < 0;
     if (argc > 1 && !strcmp(argv[1], "exit"))
         return atoi(argv[2]);
+    if (argc > 1 && !strcmp(argv[1], "spin"))
+        for (volatile int i = puts("spinning") + fflush(stdout);; i++) {
+        }
     if (argc > 1 && !strcmp(argv[1], "abort"))
         abort();
     if (argc > 1 && (!strcmp(argv[1], "copy") || !strcmp(argv[1], "cat"))) {
@@ -92,6 +96,16 @@ def test_the_exit_code_is_the_programs(command: str, program: str, tmp_path: Pat
     assert trapped.returncode == 134
     assert b"unreachable" in trapped.stderr
     assert b"Traceback" not in trapped.stderr
+
+
+def test_interrupted(command: str, program: str, tmp_path: Path) -> None:
+    arguments = [command, "run", program, "spin"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"spinning\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (-signal.SIGINT, b"", b"")  # a shell reports 130
 
 
 def test_what_cannot_be_run(kv, program: str, tmp_path: Path) -> None:
