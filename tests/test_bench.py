@@ -20,10 +20,20 @@ def run(script: str, *arguments: object) -> str:
 
 
 def test_store_benchmark(tmp_path: Path) -> None:
-    out = run("run.py", "--keys", 2000, "--turns", 2, "--directory", tmp_path, "--results", tmp_path / "results")
+    out = run(
+        "run.py", "--keys", 2000, "--turns", 2, "--directory", tmp_path, "--results", tmp_path / "results"
+    )
     whole = json.loads((tmp_path / "results" / "store-2000.json").read_text())
     measured = {(m["workload"], m["engine"]) for m in whole["measurements"]}
-    names = {"fillrandom", "fillrandom-batch", "fillsync", "readrandom", "readrandom-batch", "readseq", "open"}
+    names = {
+        "fillrandom",
+        "fillrandom-batch",
+        "fillsync",
+        "readrandom",
+        "readrandom-batch",
+        "readseq",
+        "open",
+    }
     assert measured == {(name, engine) for name in names for engine in ("kvwasi", "lmdb")}
     assert all(len(m["turns_us"]) == 2 and min(m["turns_us"]) > 0 for m in whole["measurements"])
     markdown = (tmp_path / "results" / "store-2000.md").read_text()
