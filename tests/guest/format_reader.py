@@ -1,4 +1,4 @@
-"""A reader of database files written from guest-db/FORMAT.md alone: slow, simple, and independent of the engine."""
+"""A reader of database files, written from guest-db/FORMAT.md alone: slow, simple, independent of the engine."""
 
 import struct
 from pathlib import Path
@@ -24,22 +24,29 @@ class Database:
         self.data = path.read_bytes()
         slots = [self._superblock(0), self._superblock(4096)]
         newest = max((slot for slot in slots if slot), key=lambda slot: slot[7])
-        _, _, version, self.sector_bytes, _, _, incompatible, _, self.id, self.first, self.first_number, *_ = newest
-        assert version == 1 and incompatible == 0
+        assert newest[2] == 1 and newest[6] == 0  # version; features that forbid opening
+        self.sector_bytes, self.id, self.first, self.first_number = (
+            newest[3],
+            newest[8],
+            newest[9],
+            newest[10],
+        )
         self.items: dict[bytes, bytes] = {}
         self._replay(self._chain())
 
     def _superblock(self, at: int) -> tuple[int, ...] | None:
         raw = self.data[at : at + 128]
         fields = SUPERBLOCK.unpack(raw)
-        return fields if fields[1] == b"kvwasi\r\n" and fields[0] == xxhash.xxh64_intdigest(raw[8:], 0) else None
+        valid = fields[1] == b"kvwasi\r\n" and fields[0] == xxhash.xxh64_intdigest(raw[8:], 0)
+        return fields if valid else None
 
     def _sector(self, number: int) -> tuple[int, ...] | None:
         for copy in (0, 64):
             at = 8192 + number * self.sector_bytes + copy
             raw = self.data[at : at + 64].ljust(64, b"\0")
             fields = SECTOR.unpack(raw)
-            if fields[1] == 0x5365766B and fields[0] == xxhash.xxh64_intdigest(raw[8:], self.id) and fields[7] == number:
+            valid = fields[1] == 0x5365766B and fields[0] == xxhash.xxh64_intdigest(raw[8:], self.id)
+            if valid and fields[7] == number:
                 return fields
         return None
 

@@ -17,10 +17,11 @@ def sanitizing_compiler(directory: Path) -> str | None:
     for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
         if not name or not shutil.which(name):
             continue
-        probe = subprocess.run(
-            [name, "-fsanitize=address,undefined", str(source), "-o", str(directory / "probe")], capture_output=True
-        )
-        if probe.returncode == 0 and subprocess.run([directory / "probe"], capture_output=True).returncode == 0:
+        program = str(directory / "probe")
+        command = [name, "-fsanitize=address,undefined", str(source), "-o", program]
+        if subprocess.run(command, capture_output=True).returncode:
+            continue
+        if subprocess.run([program], capture_output=True).returncode == 0:
             return name
     return None
 
