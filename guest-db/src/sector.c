@@ -60,7 +60,7 @@ kv_status kv_sectors_read(kv_file *file) {
     status = make_room(file, count);
     if (status != KV_OK) return status;
     file->sector_count = count;
-    memset(file->sectors, 0, (size_t)(count * sizeof *file->sectors));
+    if (count > 0) memset(file->sectors, 0, (size_t)(count * sizeof *file->sectors));
     for (uint64_t sector = 0; sector < file->sector_count; sector++) {
         uint8_t header[KV_SECTOR_DATA] = {0};
         uint64_t got;

@@ -1,4 +1,4 @@
-"""A reader of database files, written from guest-db/FORMAT.md alone: slow, simple, independent of the engine."""
+"""A reader of database files, written from FORMAT.md alone: slow, simple, independent of the engine."""
 
 import struct
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""FORMAT.md describes the file: its example is what the engine writes, a reader made from it reads databases."""
+"""FORMAT.md describes the file: its example is what the engine writes, a reader made from it works."""
 
 import re
 from pathlib import Path

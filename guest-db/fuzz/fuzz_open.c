@@ -1,0 +1,213 @@
+/* Opening and using whatever bytes are found: a typed status or right behaviour, never a crash, a hang or a trap.
+ *
+ * The input is a file's bytes behind one byte of choices. Choice 1: open read-only; 2: repair the checksums first, so that
+ * what is wrong is wrong in fields that are trusted once they validate. Made for libFuzzer (`make fuzz CC=clang
+ * FUZZ=-fsanitize=fuzzer`); without it, main() below mutates databases of its own for a given time and seed. */
+#include <signal.h>
+#include <time.h>
+
+#include "disk.h"
+#include "workload.h"
+
+enum { READ_ONLY = 1, REPAIR = 2 };
+
+static void repair_superblocks(uint8_t *bytes, size_t size) {
+    for (size_t at = 0; at <= KV_SUPERBLOCK_SLOT; at += KV_SUPERBLOCK_SLOT) {
+        if (at + KV_SUPERBLOCK_BYTES > size) return;
+        kv_store64(bytes + at, kv_xxh64(bytes + at + 8, KV_SUPERBLOCK_BYTES - 8, 0));
+    }
+}
+
+/* Make each record of a log sector valid where it stands, as far as the lengths lead. */
+static void repair_records(uint8_t *bytes, size_t size, uint64_t generation, uint64_t salt, uint32_t sector_bytes,
+                           uint32_t chain) {
+    for (uint64_t at = KV_SECTOR_DATA; at + KV_RECORD_HEADER_BYTES <= size;) {
+        uint8_t *record = bytes + at;
+        if (record[KV_RH_TYPE] == 0) return;
+        uint64_t key = kv_load16(record + KV_RH_KEY_LENGTH);
+        bool external = record[KV_RH_FLAGS] & KV_FLAG_EXTERNAL;
+        uint64_t covered = KV_RECORD_HEADER_BYTES + key + (external ? KV_EXTERNAL_BYTES : 0);
+        uint64_t value = record[KV_RH_TYPE] == KV_RECORD_PUT && !external ? kv_load32(record + KV_RH_VALUE_LENGTH) : 0;
+        if (at + covered + value > size) return;
+        kv_store32(record + KV_RH_CHAIN, chain);
+        if (value > 0) kv_store32(record + KV_RH_VALUE_SUM, kv_value_sum(record + covered, value));
+        uint64_t seed = kv_record_seed(salt, generation * sector_bytes + at);
+        chain = (uint32_t)kv_xxh64(record + 4, covered - 4, seed);
+        kv_store32(record, chain);
+        at += KV_ALIGN8(covered + value);
+    }
+}
+
+static void repair(uint8_t *bytes, size_t size) {
+    repair_superblocks(bytes, size);
+    if (size < KV_SUPERBLOCK_BYTES) return;
+    uint32_t sector_bytes = kv_load32(bytes + KV_SB_SECTOR_BYTES);
+    uint64_t id = kv_load64(bytes + KV_SB_DATABASE_ID);
+    if (sector_bytes < 4096 || (sector_bytes & (sector_bytes - 1)) != 0) return;
+    for (size_t at = KV_SECTORS_START; at + KV_SECTOR_DATA <= size; at += sector_bytes) {
+        uint8_t *header = bytes + at;
+        if (kv_load32(header + KV_SH_MAGIC) != KV_SECTOR_MAGIC) continue;
+        kv_store64(header, kv_xxh64(header + 8, KV_SECTOR_HEADER_BYTES - 8, id));
+        if (kv_load16(header + KV_SH_TYPE) != KV_SECTOR_LOG) continue;
+        size_t end = at + sector_bytes < size ? sector_bytes : size - at;
+        repair_records(header, end, kv_load64(header + KV_SH_GENERATION), kv_load64(header + KV_SH_SALT), sector_bytes,
+                       kv_load32(header + KV_SH_CHAIN));
+    }
+}
+
+static void walk(kv_db *db) {
+    static _Alignas(8) uint8_t batch[1 << 16];
+    static uint8_t value[1 << 20];
+    uint32_t handle;
+    uint64_t count;
+    if (kv_cursor_open(db, (kv_key){NULL, 0}, (kv_key){NULL, 0}, 0, 0, &handle) != KV_OK) return;
+    do {
+        CHECK_EQUAL(kv_cursor_next(db, handle, 64, batch, sizeof batch, &count), KV_OK);
+        const uint8_t *at = batch;
+        for (uint64_t i = 0; i < count; i++) {
+            const kv_entry *entry = (const kv_entry *)(const void *)at;
+            kv_value_ref ref;
+            CHECK_EQUAL(kv_db_get(db, (kv_key){at + sizeof *entry, entry->key_length}, 0, &ref), KV_OK);
+            if (ref.where == KV_WHERE_FILE && ref.length <= sizeof value)
+                (void)kv_file_read(db->file, ref.offset, value, ref.length);
+            at += entry->next;
+        }
+    } while (count > 0);
+    CHECK_EQUAL(kv_cursor_close(db, handle), KV_OK);
+}
+
+static void use(kv_db *db) {
+    static kv_problem problems[16];
+    uint64_t count;
+    walk(db);
+    if (kv_check_begin(db) == KV_OK)
+        for (int i = 0; i < 100000 && kv_check_step(db, problems, 16, &count) == KV_AGAIN; i++) {}
+    kv_value_ref ref;
+    kv_key key = {(const uint8_t *)"fuzz", 4};
+    kv_status status = kv_db_put(db, 0, key, (const uint8_t *)"value", 5, KV_DURABLE, &ref);
+    if (status != KV_NEEDS_SYNC) {
+        CHECK_EQUAL(status, KV_READ_ONLY);
+        return;
+    }
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    CHECK_EQUAL(kv_db_get(db, key, 0, &ref), KV_OK);
+    if (kv_compact_begin(db) == KV_OK) {
+        while ((status = kv_compact_step(db, KV_BARRIER_DONE)) == KV_AGAIN || status == KV_SYNC_FIRST) {}
+        CHECK(status == KV_OK || status == KV_CORRUPT);
+    }
+    CHECK_EQUAL(kv_db_get(db, key, 0, &ref), KV_OK);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (size < 1 || size > (4u << 20)) return 0;
+    disk_reset();
+    uint8_t *bytes = malloc(size);
+    memcpy(bytes, data + 1, size - 1);
+    if (data[0] & REPAIR) repair(bytes, size - 1);
+    disk_put(DATABASE, bytes, size - 1);
+    free(bytes);
+    for (int round = 0; round < 2; round++) {
+        kv_db *db;
+        kv_status status = try_open(data[0] & READ_ONLY ? KV_OPEN_READ_ONLY : 0, &db);
+        if (status != KV_OK) {
+            CHECK(status == KV_NOT_A_DATABASE || status == KV_VERSION_UNSUPPORTED || status == KV_CORRUPT ||
+                  status == KV_NO_MEMORY || status == KV_DISK_FULL);
+            break;
+        }
+        use(db);
+        kv_db_free(db);
+    }
+    disk_reset();
+    return 0;
+}
+
+#ifndef KV_LIBFUZZER
+static void nothing(uint32_t commit) { (void)commit; }
+
+/* A database with some history, closed or not. */
+static uint8_t *make_database(uint64_t seed, size_t *size) {
+    disk_reset();
+    history h;
+    history_begin(&h, seed, seed % 2);
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    for (uint64_t i = 0; i < 5 + seed % 40; i++) {
+        CHECK_EQUAL(commit_random(db, &h, seed % 3, nothing), KV_OK);
+        if (i % 4 == 0) CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    }
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    if (seed % 5 == 0) (void)kv_db_close_mark(db);
+    kv_db_free(db);
+    uint8_t *bytes = disk_bytes(DATABASE, size), *copy = malloc(*size + 1);
+    memcpy(copy + 1, bytes, *size);
+    ++*size;
+    history_free(&h);
+    return copy;
+}
+
+static void mutate(uint8_t *bytes, size_t *size, uint64_t *random) {
+    static const uint64_t numbers[] = {0, 1, 0x7F, 0xFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, UINT64_MAX, 1u << 20};
+    bytes[0] = (uint8_t)test_random(random);
+    for (uint64_t n = 1 + test_random(random) % 6; n > 0; n--) {
+        size_t dense = *size < 16384 ? *size - 1 : 16384; /* most fields lie near the front */
+        size_t at = 1 + (size_t)(test_random(random) % (test_random(random) % 4 ? dense : *size - 1));
+        if (test_random(random) % 3 == 0) at = 1 + KV_SECTORS_START + (size_t)(test_random(random) % 2048);
+        if (at + 8 >= *size) continue;
+        uint64_t number = numbers[test_random(random) % (sizeof numbers / sizeof *numbers)];
+        switch (test_random(random) % 6) {
+        case 0: bytes[at] ^= (uint8_t)(1 << (test_random(random) % 8)); break;
+        case 1: bytes[at] = (uint8_t)test_random(random); break;
+        case 2: memcpy(bytes + at, &number, 1u << (test_random(random) % 4)); break;
+        case 3: { /* copy some bytes from elsewhere */
+            size_t from = 1 + (size_t)(test_random(random) % (*size - 1)), length = (size_t)(test_random(random) % 600);
+            if (from + length < *size && at + length < *size) memmove(bytes + at, bytes + from, length);
+            break;
+        }
+        case 4: bytes[at & ~(size_t)7] = (uint8_t)(bytes[at] + (test_random(random) % 17) - 8); break;
+        default:
+            if (test_random(random) % 4 == 0) *size = 1 + (size_t)(test_random(random) % *size);
+        }
+    }
+}
+
+static volatile uint64_t seed_now;
+static void report(int signal_number) {
+    (void)signal_number;
+    fprintf(stderr, "hangs at seed %llu\n", (unsigned long long)seed_now); /* not signal-safe, but the last thing done */
+    _exit(1);
+}
+
+/* Sanitizers call this before they end the program. */
+void __asan_on_error(void);
+void __asan_on_error(void) { fprintf(stderr, "at seed %llu\n", (unsigned long long)seed_now); }
+
+int main(int count, char **arguments) {
+    double seconds = count > 1 ? atof(arguments[1]) : 5;
+    uint64_t seed = count > 2 ? strtoull(arguments[2], NULL, 10) : 1, runs = 0;
+    bool one = count > 3; /* repeat one seed */
+    signal(SIGALRM, report);
+    time_t end = time(NULL) + (time_t)seconds;
+    for (; time(NULL) < end || one; seed++, runs++) {
+        uint64_t random = seed * 0x9E3779B97F4A7C15u | 1;
+        seed_now = seed;
+        size_t size;
+        uint8_t *bytes = make_database(seed % 97, &size);
+        for (int i = 0; i < 8; i++) {
+            if (i == 0 && (seed % 64 == 0 || runs == 0)) fprintf(stderr, "\rseed %llu ", (unsigned long long)seed);
+            alarm(20); /* a hang is a finding */
+            size_t cut = size;
+            uint8_t *copy = malloc(size);
+            memcpy(copy, bytes, size);
+            mutate(copy, &cut, &random);
+            LLVMFuzzerTestOneInput(copy, cut);
+            free(copy);
+        }
+        free(bytes);
+        if (one) break;
+    }
+    alarm(0);
+    fprintf(stderr, "\r%llu inputs, no finding\n", (unsigned long long)runs * 8);
+    disk_reset();
+    return 0;
+}
+#endif
