@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from wasi_guest import Guest, Mode
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -34,3 +35,26 @@ def compile_guest(tmp_path_factory: pytest.TempPathFactory) -> CompileGuest:
         return module
 
     return compile_one
+
+
+@pytest.fixture(params=["shared", "exclusive"])
+def mode(request: pytest.FixtureRequest) -> Mode:
+    """Both sharing modes."""
+    selected: Mode = request.param
+    return selected
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The directory that is the guest's descriptor 3."""
+    directory = tmp_path / "root"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def guest(mode: Mode, root: Path) -> Iterator[Guest]:
+    """A guest with ``root`` preopened."""
+    instance = Guest(mode, [(root, "/", True)])
+    yield instance
+    instance.close()
