@@ -203,9 +203,7 @@ def test_closed_descriptors(guest: Guest, name: str, offset: tuple[int, ...], fd
 
 
 @pytest.mark.parametrize(("name", "offset"), CALLS)
-def test_access_that_was_not_asked_for(
-    guest: Guest, root: Path, name: str, offset: tuple[int, ...]
-) -> None:
+def test_access_that_was_not_asked_for(guest: Guest, root: Path, name: str, offset: tuple[int, ...]) -> None:
     (root / "file").write_bytes(b"x")
     reading = "read" in name
     fd = guest.open("file", rights=WRITE if reading else READ)

@@ -113,7 +113,9 @@ def test_lookup(tree: Guest, root: Path, path: str, follow: int, found: str) -> 
         assert tree.filestat(fd).inode == st.st_ino
 
 
-@pytest.mark.parametrize("path", [b"\xff", b"a\x80", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82"])
+@pytest.mark.parametrize(
+    "path", [b"\xff", b"a\x80", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82"]
+)
 def test_paths_are_utf8(tree: Guest, path: bytes) -> None:
     assert tree.path_call("path_create_directory", path) == "ILSEQ"
 

@@ -76,9 +76,7 @@ def module_text(pages: int = 2) -> str:
     lines = ["(module"]
     for name, parameters in SIGNATURES.items():
         wasm = " ".join(types[letter] for letter in parameters)
-        lines.append(
-            f'(import "wasi_snapshot_preview1" "{name}" (func ${name} (param {wasm}) (result i32)))'
-        )
+        lines.append(f'(import "wasi_snapshot_preview1" "{name}" (func ${name} (param {wasm}) (result i32)))')
     lines.append(f'(memory (export "memory") {pages} 64)')
     lines.append('(func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))')
     for name, parameters in SIGNATURES.items():
@@ -97,10 +95,16 @@ class Guest:
     """One instance of the module over one WASI."""
 
     def __init__(
-        self, mode: Mode, preopens: list[tuple[Path, str, bool]], *, attach: bool = True, **stdio: object
+        self,
+        mode: Mode,
+        preopens: list[tuple[Path, str, bool]],
+        *,
+        attach: bool = True,
+        engine: wasmtime.Engine = ENGINE,
+        **stdio: object,
     ) -> None:
-        self.store = wasmtime.Store(ENGINE)
-        linker = wasmtime.Linker(ENGINE)
+        self.store = wasmtime.Store(engine)
+        linker = wasmtime.Linker(engine)
         self.wasi: Wasi | None = None
         if mode == "wasmtime":
             config = wasmtime.WasiConfig()
@@ -118,7 +122,8 @@ class Guest:
             self.wasi._host.resolve_by_walking(mode == "walking")
             self.wasi.add_to_linker(linker)
             self.wasi.add_to_store(self.store)
-        self.instance = linker.instantiate(self.store, MODULE)
+        module = MODULE if engine is ENGINE else wasmtime.Module(engine, module_text())
+        self.instance = linker.instantiate(self.store, module)
         self.exports = self.instance.exports(self.store)
         if self.wasi and attach:
             self.wasi.attach(self.store, self.instance)
@@ -176,7 +181,7 @@ class Guest:
         if found != expected:
             at = next(i for i in range(self.size) if found[i] != expected[i])
             raise AssertionError(
-                f"{name}: memory differs at {at}: {found[at:at+64]!r} not {bytes(expected[at:at+64])!r}"
+                f"{name}: memory differs at {at}: {found[at : at + 64]!r} not {bytes(expected[at : at + 64])!r}"
             )
 
     @contextmanager
@@ -214,9 +219,7 @@ class Guest:
     ) -> tuple[str, int]:
         with self.scratch():
             out = self.reserve(4)
-            errno = self.raw(
-                "path_open", fd, follow, *self.path(path), oflags, rights, rights, fdflags, out
-            )
+            errno = self.raw("path_open", fd, follow, *self.path(path), oflags, rights, rights, fdflags, out)
             return errno, int.from_bytes(self.get(out, 4), "little")
 
     def open(self, path: str | bytes, **options: int) -> int:

@@ -147,6 +147,15 @@ static bool copy_parts(kvw_file *file, uint64_t offset, const struct iovec *part
     return true;
 }
 
+/* Somebody cut the file: its size is asked for anew, for stores past its end would be lost without a fault. False. */
+static bool faulted(kvw_file *file, int os_fd)
+{
+    struct stat st;
+    if (fstat(os_fd, &st) == 0)
+        file->size = (uint64_t)st.st_size;
+    return false;
+}
+
 bool kvw_file_read(kvw_file *file, int os_fd, uint64_t offset, const struct iovec *parts, int count, uint64_t total)
 {
     if (total > file->size || offset > file->size - total || total > WINDOW_READ_MAX)
@@ -156,7 +165,7 @@ bool kvw_file_read(kvw_file *file, int os_fd, uint64_t offset, const struct iove
         if (total == 0 || !map(file, os_fd, file->size, false))
             return false;
     }
-    return copy_parts(file, offset, parts, count, true);
+    return copy_parts(file, offset, parts, count, true) || faulted(file, os_fd);
 }
 
 /* A store to a page already stored to since the last flush costs nothing; the first store costs a fault, more than a
@@ -202,7 +211,7 @@ bool kvw_file_write(kvw_file *file, int os_fd, uint64_t offset, const struct iov
             return false;
     }
     if (!copy_parts(file, offset, parts, count, false))
-        return false;
+        return faulted(file, os_fd);
     file->mtime_behind = true;
     file->writer_fd = os_fd;
     return true;
