@@ -46,9 +46,9 @@ def run_module(
         argv0: its name; by default the file's.
         stdin, stdout, stderr: as for :class:`kvwasi.wasi.Wasi`.
 
-    A guest that traps has the message on this process's stderr, and 128 + the number of the signal that
-    a native program would have died of as its status (134 for ``unreachable``, 136 for arithmetic, 139 for
-    memory and stack). An exit status that wasmtime refuses (126 and above) is reported there too, as status 1.
+    A guest that traps has the message on this process's stderr, and its status is 128 + the number of the
+    signal that a native program would have died of: 134 for ``unreachable``, 136 for arithmetic, 139 for memory
+    and stack. An exit status that wasmtime refuses (126 and above) is reported there too, and is 1.
 
     Raises ``OSError`` for a file or directory that can't be opened, ``wasmtime.WasmtimeError`` for a module
     that is not valid, and whatever a file object given as stdio raised.

@@ -1,12 +1,17 @@
 """Guests for the tests of the WASI host: C programs compiled by zig, once a run."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from wasi_guest import Guest, Mode
+
+if TYPE_CHECKING:
+    from wasi_guest import Guest, Mode
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -21,17 +26,11 @@ def compile_guest(tmp_path_factory: pytest.TempPathFactory) -> CompileGuest:
     def compile_one(name: str) -> Path:
         module = directory / f"{name}.wasm"
         if not module.exists():
-            command = [
-                sys.executable,
-                "-m",
-                "ziglang",
-                "cc",
-                "--target=wasm32-wasi",
-                "-O1",
-                "-Wall",
-                "-Werror",
-            ]
-            subprocess.run([*command, str(PROGRAMS / f"{name}.c"), "-o", str(module)], check=True)
+            compiler = [sys.executable, "-m", "ziglang", "cc", "--target=wasm32-wasi"]
+            subprocess.run(
+                [*compiler, "-O1", "-Wall", "-Werror", str(PROGRAMS / f"{name}.c"), "-o", str(module)],
+                check=True,
+            )
         return module
 
     return compile_one
@@ -55,6 +54,9 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def guest(mode: Mode, root: Path) -> Iterator[Guest]:
     """A guest with ``root`` preopened."""
+    # Not at the top: wasmtime's signal handlers must come after those of pytest's faulthandler.
+    from wasi_guest import Guest
+
     instance = Guest(mode, [(root, "/", True)])
     yield instance
     instance.close()

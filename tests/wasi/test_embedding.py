@@ -32,8 +32,12 @@ def test_public_names() -> None:
 
 @pytest.mark.parametrize(
     ("library", "message"),
-    [(None, "not installed"), ("missing", "no library for this machine"), ("/dev/null", "kvwasi needs")]
-    + [("libc", "has no function")],
+    [
+        (None, "not installed"),
+        ("missing", "no library for this machine"),
+        ("/dev/null", "kvwasi needs"),
+        ("libc", "has no function"),
+    ],
 )
 def test_a_library_that_does_not_fit(tmp_path: Path, library: str | None, message: str) -> None:
     """Each way in which the package can be wrong is an ImportError that says so."""
@@ -70,6 +74,7 @@ def test_memory_that_grows_and_moves(mode: Mode, root: Path) -> None:
     """The address and size of the guest's memory are those of each call."""
     config = wasmtime.Config()
     config.memory_reservation = 0
+    config.memory_reservation_for_growth = 0
     config.memory_may_move = True
     guest = Guest(mode, [(root, "/", True)], engine=wasmtime.Engine(config))
     addresses = {ctypes.addressof(guest.memory.data_ptr(guest.store).contents)}

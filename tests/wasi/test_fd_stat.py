@@ -256,14 +256,14 @@ def test_preopens_are_found(mode: Mode, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     guest = Guest(mode, [(tmp_path / "a", "/", True), (tmp_path / "b", "/mnt/b", False)])
-    for fd, name in ((3, b"/"), (4, b"/mnt/b")):
+    for fd, guest_path in ((3, b"/"), (4, b"/mnt/b")):
         result = guest.reserve(8)
-        guest.check("fd_prestat_get", fd, result, writes={result: struct.pack("<II", 0, len(name))})
+        guest.check("fd_prestat_get", fd, result, writes={result: struct.pack("<II", 0, len(guest_path))})
         buffer = guest.reserve(10)
-        guest.check("fd_prestat_dir_name", fd, buffer, len(name), writes={buffer: name})
-        guest.check("fd_prestat_dir_name", fd, buffer, len(name) + 1)
-        guest.check("fd_prestat_dir_name", fd, buffer, len(name) - 1, errno="NAMETOOLONG")
-        guest.check("fd_prestat_dir_name", fd, 2 * PAGE, len(name), errno="FAULT")
+        guest.check("fd_prestat_dir_name", fd, buffer, len(guest_path), writes={buffer: guest_path})
+        guest.check("fd_prestat_dir_name", fd, buffer, len(guest_path) + 1)
+        guest.check("fd_prestat_dir_name", fd, buffer, len(guest_path) - 1, errno="NAMETOOLONG")
+        guest.check("fd_prestat_dir_name", fd, 2 * PAGE, len(guest_path), errno="FAULT")
         guest.check("fd_prestat_get", fd, 2 * PAGE - 7, errno="FAULT")
     guest.check("fd_prestat_get", 5, guest.reserve(8), errno="BADF")
     opened = guest.open(".", oflags=DIRECTORY, rights=READ)

@@ -339,8 +339,17 @@ def test_readlink(tree: Guest, capacity: int) -> None:
 
 @pytest.mark.parametrize(
     ("path", "error"),
-    [("file", "INVAL"), ("dir", "INVAL"), ("missing", "NOENT"), ("link/", "NOTDIR"), ("link-dir/", "INVAL")]
-    + [("..", "PERM"), (".", "INVAL"), ("file/x", "NOTDIR"), ("dangling/", "NOENT")],
+    [
+        ("file", "INVAL"),
+        ("dir", "INVAL"),
+        ("missing", "NOENT"),
+        ("link/", "NOTDIR"),
+        ("link-dir/", "INVAL"),
+        ("..", "PERM"),
+        (".", "INVAL"),
+        ("file/x", "NOTDIR"),
+        ("dangling/", "NOENT"),
+    ],
 )
 def test_readlink_errors(tree: Guest, path: str, error: str) -> None:
     buffer, result = tree.reserve(100), tree.reserve(4)
@@ -349,8 +358,17 @@ def test_readlink_errors(tree: Guest, path: str, error: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "follow", "changed"),
-    [("file", 1, "file"), ("link", 1, "file"), ("link", 0, "link"), ("dir/up", 1, "file"), ("dir/", 0, "dir")]
-    + [("link-dir/", 0, "dir"), ("dir/inner", 0, "dir/inner"), ("dangling", 0, "dangling"), (".", 1, ".")],
+    [
+        ("file", 1, "file"),
+        ("link", 1, "file"),
+        ("link", 0, "link"),
+        ("dir/up", 1, "file"),
+        ("dir/", 0, "dir"),
+        ("link-dir/", 0, "dir"),
+        ("dir/inner", 0, "dir/inner"),
+        ("dangling", 0, "dangling"),
+        (".", 1, "."),
+    ],
 )
 def test_set_times_by_path(tree: Guest, root: Path, path: str, follow: int, changed: str) -> None:
     tree.check("path_filestat_set_times", ROOT, follow, *tree.path(path), 1_000, 2_000, 1 | 4)

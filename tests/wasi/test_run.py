@@ -87,11 +87,11 @@ def test_an_exception_of_a_file_object_comes_through(command: Path) -> None:
         def readable(self) -> bool:
             return True
 
-        def read(self, size: int = -1) -> bytes:
+        def readinto(self, buffer: object) -> int:
             raise LookupError("broken")
 
     with pytest.raises(LookupError, match="broken"):
-        run_module(command, ["cat"], stdin=Broken(), stdout=io.BytesIO())
+        run_module(command, ["cat"], stdin=io.BufferedReader(Broken()), stdout=io.BytesIO())
 
 
 def test_no_descriptor_at_all(command: Path) -> None:

@@ -1,4 +1,4 @@
-"""Nothing outside the preopened directories can be read, changed, created or told to exist. One test a class of escape."""
+"""Nothing outside the preopened directories can be read, changed, created or told to exist."""
 
 import os
 import threading

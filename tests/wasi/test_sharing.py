@@ -132,7 +132,7 @@ def test_another_process_replaces(guest: Guest, root: Path) -> None:
 
 
 def test_another_process_truncates_reads(mode: Mode, guest: Guest, root: Path) -> None:
-    """Whole pages that are gone are a SIGBUS under the window, and the result of the system call to the guest."""
+    """Pages that are gone are a SIGBUS under the window; the guest gets what the system call says."""
     content = os.urandom(8 * PAGE)
     (root / "file").write_bytes(content)
     fd = guest.open("file")
@@ -168,7 +168,7 @@ def test_truncation_again_and_again(guest: Guest, root: Path) -> None:
 
 
 def test_a_sigbus_of_somebody_else_ends_the_process(root: Path) -> None:
-    """The guard takes only the faults of its own copies; the others go to the handler that was there before."""
+    """The guard takes the faults of its own copies; others go to the handler that was there before."""
     program = """
 import ctypes, mmap, os, signal, sys
 sys.path.insert(0, sys.argv[2])

@@ -1,4 +1,4 @@
-"""A guest that makes one WASI call at a time, as the test says, and shows every byte that the call changed."""
+"""A guest that makes one WASI call at a time and shows every byte that the call changed."""
 
 import struct
 from collections.abc import Iterator
@@ -51,16 +51,15 @@ SIGNATURES = {
     "sock_shutdown": "ii",
 }
 
-ERRNO = dict(
-    enumerate(
-        "OK 2BIG ACCES ADDRINUSE ADDRNOTAVAIL AFNOSUPPORT AGAIN ALREADY BADF BADMSG BUSY CANCELED CHILD "
-        "CONNABORTED CONNREFUSED CONNRESET DEADLK DESTADDRREQ DOM DQUOT EXIST FAULT FBIG HOSTUNREACH IDRM ILSEQ "
-        "INPROGRESS INTR INVAL IO ISCONN ISDIR LOOP MFILE MLINK MSGSIZE MULTIHOP NAMETOOLONG NETDOWN NETRESET "
-        "NETUNREACH NFILE NOBUFS NODEV NOENT NOEXEC NOLCK NOLINK NOMEM NOMSG NOPROTOOPT NOSPC NOSYS NOTCONN "
-        "NOTDIR NOTEMPTY NOTRECOVERABLE NOTSOCK NOTSUP NOTTY NXIO OVERFLOW OWNERDEAD PERM PIPE PROTO "
-        "PROTONOSUPPORT PROTOTYPE RANGE ROFS SPIPE SRCH STALE TIMEDOUT TXTBSY XDEV NOTCAPABLE".split()
-    )
-)
+_NAMES = """
+OK 2BIG ACCES ADDRINUSE ADDRNOTAVAIL AFNOSUPPORT AGAIN ALREADY BADF BADMSG BUSY CANCELED CHILD
+CONNABORTED CONNREFUSED CONNRESET DEADLK DESTADDRREQ DOM DQUOT EXIST FAULT FBIG HOSTUNREACH IDRM ILSEQ
+INPROGRESS INTR INVAL IO ISCONN ISDIR LOOP MFILE MLINK MSGSIZE MULTIHOP NAMETOOLONG NETDOWN NETRESET
+NETUNREACH NFILE NOBUFS NODEV NOENT NOEXEC NOLCK NOLINK NOMEM NOMSG NOPROTOOPT NOSPC NOSYS NOTCONN
+NOTDIR NOTEMPTY NOTRECOVERABLE NOTSOCK NOTSUP NOTTY NXIO OVERFLOW OWNERDEAD PERM PIPE PROTO
+PROTONOSUPPORT PROTOTYPE RANGE ROFS SPIPE SRCH STALE TIMEDOUT TXTBSY XDEV NOTCAPABLE
+"""
+ERRNO = dict(enumerate(_NAMES.split()))
 
 READ, WRITE, SYNC = 1 << 1, 1 << 6, 1 << 4
 CREAT, DIRECTORY, EXCL, TRUNC = 1, 2, 4, 8
@@ -180,9 +179,8 @@ class Guest:
         found = self.get(0, self.size)
         if found != expected:
             at = next(i for i in range(self.size) if found[i] != expected[i])
-            raise AssertionError(
-                f"{name}: memory differs at {at}: {found[at : at + 64]!r} not {bytes(expected[at : at + 64])!r}"
-            )
+            got, wanted = found[at : at + 64], bytes(expected[at : at + 64])
+            raise AssertionError(f"{name}: memory differs at {at}: {got!r} not {wanted!r}")
 
     @contextmanager
     def scratch(self) -> Iterator[None]:
