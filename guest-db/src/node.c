@@ -44,11 +44,39 @@ static inline uint32_t lower_bound(const kv_slot *slots, uint32_t from, uint32_t
     return (uint32_t)(base - slots) + (count == 1 && base->head < head ? 1 : 0);
 }
 
+static inline uint32_t hint_distance(const kv_node *node) { return node->count / (KV_NODE_HINTS + 1); }
+
+/* After a slot was added or removed at `index`: set the hints that it moved. */
+static void update_hints(kv_node *node, uint32_t index, uint32_t distance_before) {
+    uint32_t distance = hint_distance(node);
+    if (distance == 0) return;
+    uint32_t i = distance == distance_before && index >= distance ? index / distance - 1 : 0;
+    for (; i < KV_NODE_HINTS; i++) node->hints[i] = node->slots[(i + 1) * distance].head;
+}
+
+typedef uint32_t four __attribute__((vector_size(16)));
+
+/* First slot whose head is >= `head`. */
+static inline uint32_t first_at_least(const kv_node *node, uint32_t head) {
+    uint32_t distance = hint_distance(node);
+    if (distance == 0) return lower_bound(node->slots, 0, node->count, head);
+    four wanted = {head, head, head, head}, below = {0};
+    for (uint32_t i = 0; i < KV_NODE_HINTS; i += 4) {
+        four hints;
+        memcpy(&hints, node->hints + i, sizeof hints);
+        below -= (four)(hints < wanted); /* a true lane is all ones: minus one */
+    }
+    uint32_t passed = below[0] + below[1] + below[2] + below[3];
+    uint32_t from = passed == 0 ? 0 : passed * distance + 1;
+    uint32_t to = passed == KV_NODE_HINTS ? node->count : (passed + 1) * distance;
+    return lower_bound(node->slots, from, to - from, head);
+}
+
 uint32_t kv_node_search(const kv_node *node, kv_key key, bool *equal) {
     assert(key.length >= node->prefix);
     kv_key suffix = {key.data + node->prefix, key.length - node->prefix};
     uint32_t head = head_of(suffix.data, suffix.length);
-    uint32_t low = lower_bound(node->slots, 0, node->count, head);
+    uint32_t low = first_at_least(node, head);
     *equal = false;
     if (low == node->count || node->slots[low].head != head) return low;
     uint32_t high = low + 1; /* heads are equal in [low, high): compare whole suffixes there */
@@ -101,17 +129,21 @@ bool kv_node_insert(kv_node *node, uint32_t index, kv_key suffix, const void *pa
     uint8_t *entry = (uint8_t *)node + node->heap;
     memcpy(entry, payload, payload_bytes);
     if (suffix.length > 0) memcpy(entry + payload_bytes, suffix.data, suffix.length);
+    uint32_t distance = hint_distance(node);
     memmove(node->slots + index + 1, node->slots + index, (node->count - index) * sizeof(kv_slot));
     node->slots[index] = (kv_slot){
         .head = head_of(suffix.data, suffix.length), .offset = node->heap, .length = (uint16_t)suffix.length};
     node->count++;
+    update_hints(node, index, distance);
     return true;
 }
 
 void kv_node_remove(kv_node *node, uint32_t index) {
     node->dead = (uint16_t)(node->dead + kv_payload_bytes(node) + node->slots[index].length);
+    uint32_t distance = hint_distance(node);
     memmove(node->slots + index, node->slots + index + 1, (node->count - index - 1u) * sizeof(kv_slot));
     node->count--;
+    update_hints(node, index, distance);
 }
 
 kv_key kv_node_key(const kv_node *node, uint32_t index, uint8_t *to) {
