@@ -137,7 +137,7 @@ def prove(place: Path, entries: Sequence[Entry], kills: int) -> None:
 def race(data: Dataset, turns: int, directory: Path) -> None:
     """The short table against LMDB."""
     workloads = [workload for name in TABLE for workload in WORKLOADS if workload.name == name]
-    print(f"\n{data.name}: median of {turns} turns")
+    print(f"\n{data.name}: median of {turns} turns, time of an operation")
     print(
         harness.table(harness.compare(data, list(ENGINES.values()), workloads, turns, directory)), flush=True
     )

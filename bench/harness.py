@@ -137,14 +137,18 @@ def as_json(data: Dataset, measured: Sequence[Measurement], facts: dict[str, str
     return {"dataset": data.name, "environment": facts, "measurements": [asdict(m) for m in measured]}
 
 
+def _duration(microseconds: float) -> str:
+    return f"{microseconds:.2f} us" if microseconds < 1000 else f"{microseconds / 1000:.1f} ms"
+
+
 def table(measured: Sequence[Measurement], reference: str = "lmdb", *, markdown: bool = False) -> str:
-    """Medians in microseconds an operation, and the first engine's speed as a multiple of ``reference``."""
+    """Medians of the time of an operation, and the first engine's speed as a multiple of ``reference``'s."""
     names = list(dict.fromkeys(m.engine for m in measured))
-    rows = [["", *(f"{name}, us" for name in names), f"{names[0]} speed, {reference} = 1"]]
+    rows = [["", *names, f"{names[0]} speed, {reference} = 1"]]
     for workload in dict.fromkeys(m.workload for m in measured):
         of = {m.engine: m for m in measured if m.workload == workload}
-        medians = [f"{of[name].median_us:.2f}" for name in names]
-        ratio = f"{of[reference].median_us / of[names[0]].median_us:.2f}" if reference in of else "-"
+        medians = [_duration(of[name].median_us) for name in names]
+        ratio = f"{of[reference].median_us / of[names[0]].median_us:.3g}" if reference in of else "-"
         rows.append([f"{workload}: {of[names[0]].what}", *medians, ratio])
     if markdown:
         rows.insert(1, ["---", *["---:"] * (len(rows[0]) - 1)])

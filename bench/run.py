@@ -37,7 +37,7 @@ def main() -> int:
     workloads = [w for w in WORKLOADS if not options.workloads or w.name in options.workloads]
     options.directory.mkdir(parents=True, exist_ok=True)
     data = numbered(options.keys)
-    print(f"{data.name}; median of {options.turns} turns, microseconds an operation", flush=True)
+    print(f"{data.name}; median of {options.turns} turns, time of an operation", flush=True)
     facts = harness.environment(options.directory, engines)
     measured = harness.compare(data, engines, workloads, options.turns, options.directory)
     print(harness.table(measured))
