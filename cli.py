@@ -220,9 +220,8 @@ def load(
     if json:
         console.write_json({"entries": count, "skipped": opened.skipped})
     else:
-        console.tell(
-            f"{count} entries loaded" + (f", {opened.skipped} non-files skipped" if opened.skipped else "")
-        )
+        skipped = f", {opened.skipped} skipped that are no files" if opened.skipped else ""
+        console.tell(f"{count} {'entry' if count == 1 else 'entries'} loaded{skipped}")
 
 
 @app.command(epilog=console.EXIT_CODES_HELP)
