@@ -74,6 +74,7 @@ typedef enum kv_detail {
 /* what a read sees */
 #define KV_VIEW_PUBLISHED 0u
 #define KV_VIEW_TRANSACTION 1u
+#define KV_VIEW_MAY_GUESS 16u /* or-ed in by who can settle a KV_WHERE_GUESS */
 
 /* cursors */
 #define KV_CURSOR_HAS_START 1u /* start key in block.key, inclusive */
@@ -84,6 +85,8 @@ typedef enum kv_detail {
 #define KV_WHERE_FILE 0u    /* at `offset` in the file `fd` */
 #define KV_WHERE_MEMORY 1u  /* at the address `offset` of linear memory */
 #define KV_WHERE_MISSING 2u /* in the results of get_many: no such key */
+#define KV_WHERE_GUESS 3u   /* with KV_VIEW_MAY_GUESS: at `offset` of the file lies a record (src/format.h); when its key is the
+                             * one asked for, it is the current one, with its value's length and sum. Else ask again, without */
 
 /* Where a value is and what it must hash to: the low 32 bits of XXH64(value, seed 0). */
 typedef struct kv_value_ref {

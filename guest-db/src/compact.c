@@ -158,6 +158,7 @@ static kv_status install(kv_db *db) {
     db->head = c->root;
     db->durable = db->committed_end = kv_log_position(db->file);
     db->close_marked = false;
+    kv_hash_clear(&db->hash);
     *c = (kv_compaction){.source = {.pin = KV_NO_PIN}};
     return KV_OK;
 }

@@ -52,6 +52,7 @@ static kv_status open_file(kv_db *db, const kv_open_options *options) {
         return status == KV_OK ? KV_NO_MEMORY : status;
     }
     db->file->read_only = db->read_only = read_only;
+    db->hash.seed = kv_file_random(db->file);
     return KV_OK;
 }
 
@@ -112,6 +113,7 @@ void kv_db_free(kv_db *db) {
     kv_check_end(db);
     kv_file_release(db->file);
     kv_nodes_destroy(&db->nodes);
+    kv_hash_destroy(&db->hash);
     free(db);
 }
 
@@ -131,12 +133,24 @@ kv_value_ref kv_db_value_ref(const kv_db *db, const kv_file *file, const kv_plac
 
 kv_status kv_db_get(kv_db *db, kv_key key, uint32_t view, kv_value_ref *value) {
     if (db->file->poisoned) return KV_POISONED;
-    const kv_root *root = kv_db_root(db, view);
-    if (root == NULL) return view == KV_VIEW_TRANSACTION ? KV_NO_TRANSACTION : KV_INVALID;
+    bool may_guess = view == (KV_VIEW_PUBLISHED | KV_VIEW_MAY_GUESS);
+    if (may_guess) {
+        uint64_t record = kv_hash_find(&db->hash, key);
+        if (record != 0) {
+            *value = (kv_value_ref){.offset = record, .where = KV_WHERE_GUESS, .fd = db->file->fd};
+            return KV_OK;
+        }
+    }
+    const kv_root *root = kv_db_root(db, view & ~KV_VIEW_MAY_GUESS);
+    if (root == NULL) return view & KV_VIEW_TRANSACTION ? KV_NO_TRANSACTION : KV_INVALID;
     kv_place place;
     if (!kv_tree_get(&db->nodes, root, key, &place)) {
         if (key.length == 0) return KV_KEY_EMPTY;
         return key.length <= KV_KEY_MAX ? KV_NOT_FOUND : KV_KEY_TOO_LARGE;
+    }
+    if (may_guess && db->published.pin == KV_NO_PIN && db->txn.state == KV_TXN_NONE) {
+        kv_hash_fit(&db->hash, root->count);
+        kv_hash_put(&db->hash, key, place.offset - key.length - KV_RECORD_HEADER_BYTES, 0);
     }
     *value = kv_db_value_ref(db, db->file, &place);
     return KV_OK;

@@ -3,6 +3,7 @@
 #define KV_DB_H
 
 #include "checksum.h"
+#include "hash.h"
 #include "log.h"
 #include "reader.h"
 #include "tree.h"
@@ -27,6 +28,7 @@ typedef struct kv_txn {
     uint64_t commit;
     uint32_t records;
     bool has_external;
+    uint8_t era; /* of its entries in the hash; 0: its writes drop theirs */
 } kv_txn;
 
 /* A value above KV_INLINE_MAX on its way into its run. */
@@ -94,6 +96,7 @@ typedef struct kv_db {
     kv_file *file;
     bool read_only;
     kv_nodes nodes;
+    kv_hash hash;
     kv_root head;         /* the newest commit */
     kv_version published; /* what readers see; without a pin it is `head` */
     kv_version flushing;  /* what the flush under way will publish */
@@ -179,6 +182,8 @@ kv_status kv_txn_delete(kv_db *db, uint32_t table, kv_key key);
 kv_status kv_txn_commit(kv_db *db, uint32_t flags);
 kv_status kv_txn_rollback(kv_db *db);
 kv_status kv_txn_append(kv_db *db, kv_record *record, kv_place *place); /* counts; a failure fails the transaction */
+
+void kv_txn_apply_put(kv_db *db, kv_key key, const kv_place *place);
 
 /* values.c: values outside the log; only in a transaction. */
 kv_status kv_value_begin(kv_db *db, uint32_t table, kv_key key, uint32_t length, uint32_t flags);

@@ -55,6 +55,7 @@ kv_status kv_db_synced(kv_db *db, uint64_t position) {
         db->published = flushed;
         if (db->committed_end > position) return KV_OK; /* later commits wait for their own flush */
         db->published.pin = KV_NO_PIN;
+        kv_hash_published(&db->hash);
     }
     kv_nodes_unpin(&db->nodes, flushed.pin);
     return KV_OK;

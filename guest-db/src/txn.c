@@ -1,11 +1,16 @@
 /* The write transaction: a private version of the tree, records in the log without a mark until it commits. */
 #include "db.h"
 
+#ifndef KV_ERA_FROM_RECORDS
+#define KV_ERA_FROM_RECORDS 256u /* eras are few: small transactions do without */
+#endif
+
 kv_status kv_txn_begin(kv_db *db) {
     kv_status status = kv_db_writable(db, 0);
     if (status != KV_OK) return status;
     uint32_t pin = kv_nodes_pin(&db->nodes);
     if (pin == KV_NO_PIN) return KV_TOO_MANY_CURSORS;
+    kv_hash_fit(&db->hash, db->head.count);
     db->txn = (kv_txn){.state = KV_TXN_OPEN,
                        .root = db->head,
                        .base_pin = pin,
@@ -24,8 +29,18 @@ kv_status kv_txn_append(kv_db *db, kv_record *record, kv_place *place) {
         db->txn.state = KV_TXN_FAILED;
         return kv_db_fail(db, status);
     }
-    db->txn.records++;
+    if (++db->txn.records % KV_ERA_FROM_RECORDS == 0) kv_hash_fit(&db->hash, db->txn.root.count);
+    if (db->txn.records == KV_ERA_FROM_RECORDS) db->txn.era = kv_hash_begin_era(&db->hash);
     return KV_OK;
+}
+
+void kv_txn_apply_put(kv_db *db, kv_key key, const kv_place *place) {
+    kv_apply_put(&db->nodes, &db->txn.root, key, place);
+    if (db->txn.era == 0) {
+        kv_hash_drop(&db->hash, key);
+        return;
+    }
+    kv_hash_put(&db->hash, key, place->offset - key.length - KV_RECORD_HEADER_BYTES, db->txn.era);
 }
 
 kv_status kv_txn_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value, uint32_t length, uint32_t flags,
@@ -46,7 +61,7 @@ kv_status kv_txn_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value
                         .value_length = length,
                         .value_sum = kv_value_sum(value, length)};
     status = kv_txn_append(db, &record, &place);
-    if (status == KV_OK) kv_apply_put(&db->nodes, &db->txn.root, key, &place);
+    if (status == KV_OK) kv_txn_apply_put(db, key, &place);
     return status;
 }
 
@@ -58,8 +73,10 @@ kv_status kv_txn_delete(kv_db *db, uint32_t table, kv_key key) {
     if (!kv_tree_get(&db->nodes, &db->txn.root, key, &place)) return KV_NOT_FOUND;
     kv_record record = {.type = KV_RECORD_DELETE, .table = table, .key = key};
     status = kv_txn_append(db, &record, NULL);
-    if (status == KV_OK) kv_apply_delete(&db->nodes, &db->txn.root, key);
-    return status;
+    if (status != KV_OK) return status;
+    kv_apply_delete(&db->nodes, &db->txn.root, key);
+    kv_hash_drop(&db->hash, key);
+    return KV_OK;
 }
 
 static void end(kv_db *db) {
@@ -73,6 +90,7 @@ kv_status kv_txn_rollback(kv_db *db) {
     kv_nodes_roll_back(&db->nodes, db->txn.base_pin, db->txn.retired_end);
     kv_nodes_unpin(&db->nodes, db->txn.base_pin);
     kv_log_rewind(db->file, &db->txn.log_mark);
+    if (db->txn.era != 0) kv_hash_abandon_era(&db->hash);
     end(db);
     return KV_OK;
 }
@@ -102,6 +120,7 @@ kv_status kv_txn_commit(kv_db *db, uint32_t flags) {
     else
         kv_nodes_unpin(&db->nodes, txn->base_pin);
     db->head = txn->root;
+    if (txn->era != 0) kv_hash_commit_era(&db->hash, db->published.pin == KV_NO_PIN);
     end(db);
     return kv_publish_commit(db);
 }

@@ -98,6 +98,6 @@ kv_status kv_value_end(kv_db *db) {
     record.flags = KV_FLAG_EXTERNAL;
     record.external = place.offset;
     status = kv_txn_append(db, &record, NULL);
-    if (status == KV_OK) kv_apply_put(&db->nodes, &db->txn.root, key, &place);
+    if (status == KV_OK) kv_txn_apply_put(db, key, &place);
     return status;
 }

@@ -71,6 +71,7 @@ kv_status kv_db_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value,
     status = commit_record(db, &record, flags, &place);
     if (status != KV_OK) return status;
     kv_apply_put(&db->nodes, &db->head, key, &place);
+    kv_hash_drop(&db->hash, key);
     return kv_publish_commit(db);
 }
 
@@ -84,5 +85,6 @@ kv_status kv_db_delete(kv_db *db, uint32_t table, kv_key key, uint32_t flags) {
     status = commit_record(db, &record, flags, NULL);
     if (status != KV_OK) return status;
     kv_apply_delete(&db->nodes, &db->head, key);
+    kv_hash_drop(&db->hash, key);
     return kv_publish_commit(db);
 }

@@ -173,12 +173,42 @@ static void test_cursors_keep_their_version(void) {
     history_free(&h);
 }
 
+/* The hash must not show a transaction's records before they are published, nor ever when it was rolled back. */
+static void test_readers_between_a_large_commit_and_its_flush(void) {
+    disk_reset();
+    history h;
+    history_begin(&h, 77, false);
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    for (int round = 0; round < 300; round++) {
+        uint32_t seen = h.commits;
+        CHECK_EQUAL(commit_random(db, &h, true, nothing), KV_OK);
+        find_commit(db, &h, seen, seen, "before the flush");
+        if (round % 3 == 0) {
+            CHECK_EQUAL(commit_random(db, &h, true, nothing), KV_OK);
+            find_commit(db, &h, seen, seen, "before the flush of both");
+        }
+        CHECK_EQUAL(kv_db_sync_begin(db), KV_NEEDS_SYNC);
+        uint64_t position = db->position;
+        uint32_t flushed = h.commits;
+        if (round % 5 == 0) CHECK_EQUAL(commit_random(db, &h, true, nothing), KV_OK);
+        find_commit(db, &h, seen, seen, "while the flush runs");
+        CHECK_EQUAL(kv_db_synced(db, position), KV_OK);
+        find_commit(db, &h, flushed, flushed, "after the flush");
+        CHECK_EQUAL(kv_db_flush(db), KV_OK);
+        find_commit(db, &h, h.commits, h.commits, "after all");
+    }
+    kv_db_free(db);
+    history_free(&h);
+}
+
 int main(void) {
     RUN(test_arguments);
     RUN(test_what_is_not_durable_is_not_seen);
     RUN(test_a_failed_flush_poisons);
     RUN(test_cursors_keep_their_version);
     RUN(test_histories);
+    CHECK(guesses_settled > 1000);
+    RUN(test_readers_between_a_large_commit_and_its_flush);
     disk_reset();
     return 0;
 }

@@ -3,6 +3,8 @@
 #define LARGE_EVERY 12u
 #define SECTOR KV_SECTOR_BYTES_MIN
 
+uint64_t guesses_settled;
+
 void history_begin(history *h, uint64_t seed, bool large) {
     memset(h, 0, sizeof *h);
     h->random = seed;
@@ -168,6 +170,27 @@ static bool equal(const contents *expected, const uint32_t *found_length, uint8_
     return true;
 }
 
+/* A guess whose key is right must name the very record that the tree names. */
+static void check_guess(kv_db *db, kv_key key, kv_status status, const kv_value_ref *ref) {
+    kv_value_ref guess;
+    for (int again = 0; again < 2; again++) { /* the first call may put the entry in */
+        if (kv_db_get(db, key, KV_VIEW_PUBLISHED | KV_VIEW_MAY_GUESS, &guess) != KV_OK) {
+            CHECK_EQUAL(status, KV_NOT_FOUND);
+            continue;
+        }
+        if (guess.where != KV_WHERE_GUESS) continue;
+        uint8_t record[KV_RECORD_HEADER_BYTES + 16];
+        CHECK_EQUAL(kv_file_read(db->file, guess.offset, record, KV_RECORD_HEADER_BYTES + key.length), KV_OK);
+        if (kv_load16(record + KV_RH_KEY_LENGTH) != key.length) continue;
+        if (memcmp(record + KV_RECORD_HEADER_BYTES, key.data, key.length) != 0) continue;
+        CHECK_EQUAL(status, KV_OK);
+        CHECK_EQUAL(guess.offset + KV_RECORD_HEADER_BYTES + key.length, ref->offset);
+        CHECK_EQUAL(kv_load32(record + KV_RH_VALUE_LENGTH), ref->length);
+        CHECK_EQUAL(kv_load32(record + KV_RH_VALUE_SUM), ref->sum);
+        guesses_settled++;
+    }
+}
+
 uint32_t search_commit(kv_db *db, const history *h, uint32_t low, uint32_t high) {
     uint32_t lengths[KEYS] = {0};
     uint8_t *found[KEYS] = {NULL};
@@ -176,6 +199,7 @@ uint32_t search_commit(kv_db *db, const history *h, uint32_t low, uint32_t high)
         char name[16];
         kv_value_ref ref;
         kv_status status = kv_db_get(db, key_of(key, name), KV_VIEW_PUBLISHED, &ref);
+        check_guess(db, key_of(key, name), status, &ref);
         if (status == KV_NOT_FOUND) continue;
         CHECK_EQUAL(status, KV_OK);
         lengths[key] = ref.length;

@@ -41,6 +41,7 @@ kv_status commit_random(kv_db *db, history *h, bool durable, void (*begun)(uint3
 uint32_t search_commit(kv_db *db, const history *h, uint32_t low, uint32_t high);
 /* The same, but fails the test when there is none. */
 uint32_t find_commit(kv_db *db, const history *h, uint32_t low, uint32_t high, const char *where);
+extern uint64_t guesses_settled; /* by search_commit, from the hash */
 void check_clean(kv_db *db, const char *where); /* the check finds nothing */
 
 #endif
