@@ -22,15 +22,66 @@ static int check_key(uint32_t key_length)
     return key_length > KV_KEY_MAX ? KV_KEY_TOO_LARGE : 0;
 }
 
+/* Compare the record of a guess with the key; on success `ref` describes its value as the index would. */
+static bool settle_guess(kve_session *session, const void *key, uint32_t key_length, kv_value_ref *ref)
+{
+    uint8_t record[KV_RECORD_HEADER_BYTES + KV_KEY_MAX];
+    const size_t length = KV_RECORD_HEADER_BYTES + key_length;
+    size_t got = 0;
+    if (session->api->read(session->host, (uint32_t)ref->fd, ref->offset, record, length, &got) != 0 || got != length)
+        return false;
+    if (kv_load16(record + KV_RH_KEY_LENGTH) != key_length ||
+        memcmp(record + KV_RECORD_HEADER_BYTES, key, key_length) != 0)
+        return false;
+    const uint8_t type = record[KV_RH_TYPE];
+    const bool inside = type == KV_RECORD_PUT && !(record[KV_RH_FLAGS] & KV_FLAG_EXTERNAL);
+    ref->length = kv_load32(record + KV_RH_VALUE_LENGTH);
+    if (!(inside && ref->length <= KV_INLINE_MAX) && !(type == KV_RECORD_VALUE && ref->length <= KV_VALUE_MAX))
+        return false;
+    ref->sum = kv_load32(record + KV_RH_VALUE_SUM);
+    ref->offset += length;
+    ref->where = KV_WHERE_FILE;
+    return true;
+}
+
 int kve_get(kve_session *session, const void *key, uint32_t key_length, uint32_t view, kv_value_ref *out,
             kve_failure *failure)
 {
     int status = check_key(key_length);
     if (status != 0) return status;
     memcpy(kve_block(session)->key, key, key_length);
+    status = call(session, KVE_get, 0, key_length, view | KV_VIEW_MAY_GUESS, 0, 0, failure);
+    if (status != KV_OK) return status;
+    *out = kve_block(session)->value;
+    if (out->where != KV_WHERE_GUESS || settle_guess(session, key, key_length, out)) return KV_OK;
     status = call(session, KVE_get, 0, key_length, view, 0, 0, failure);
     if (status == KV_OK) *out = kve_block(session)->value;
     return status;
+}
+
+/* What get_many could only guess: settled, or asked for one by one. */
+static int settle_guesses(kve_session *session, const uint8_t *keys, uint32_t count, uint32_t view, kv_value_ref *refs,
+                          kve_failure *failure)
+{
+    enum { AHEAD = 16 };
+    for (uint32_t i = 0; i < AHEAD && i < count; i++) kve_prefetch(session, &refs[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t length;
+        memcpy(&length, keys, sizeof length);
+        if (i + AHEAD < count) kve_prefetch(session, &refs[i + AHEAD]);
+        if (refs[i].where == KV_WHERE_GUESS && !settle_guess(session, keys + sizeof length, length, &refs[i])) {
+            memcpy(kve_block(session)->key, keys + sizeof length, length);
+            int status = call(session, KVE_get, 0, length, view, 0, 0, failure);
+            if (status == KV_NOT_FOUND)
+                refs[i].where = KV_WHERE_MISSING;
+            else if (status != KV_OK)
+                return status;
+            else
+                refs[i] = kve_block(session)->value;
+        }
+        keys += sizeof length + ((length + 3u) & ~3u);
+    }
+    return KV_OK;
 }
 
 int kve_get_many(kve_session *session, const void *keys, uint32_t bytes, uint32_t count, uint32_t view,
@@ -38,9 +89,10 @@ int kve_get_many(kve_session *session, const void *keys, uint32_t bytes, uint32_
 {
     if (bytes > KV_DATA_CAPACITY || count > KV_DATA_CAPACITY / sizeof(kv_value_ref)) return KV_INVALID;
     memcpy(kve_data(session), keys, bytes);
-    int status = call(session, KVE_get_many, 0, count, bytes, view, 0, failure);
-    *out = (const kv_value_ref *)(const void *)kve_data(session);
-    return status;
+    int status = call(session, KVE_get_many, 0, count, bytes, view | KV_VIEW_MAY_GUESS, 0, failure);
+    kv_value_ref *refs = (kv_value_ref *)(void *)kve_data(session);
+    *out = refs;
+    return status == KV_OK ? settle_guesses(session, keys, count, view, refs, failure) : status;
 }
 
 int kve_count(kve_session *session, uint32_t view, uint64_t *out, kve_failure *failure)

@@ -3,6 +3,7 @@
 #ifndef KVE_VERBS_H
 #define KVE_VERBS_H
 
+#include "format.h"
 #include "session.h"
 
 /* --- under the lock, short; `view` and `flags` as in kv_guest.h --- */
@@ -35,8 +36,9 @@ const kv_entry *kve_entry_at(kve_session *session, uint32_t *offset, const uint8
 /* Before a row of kve_read: what lies scattered over the file takes longer to reach than to copy. */
 static inline void kve_prefetch(kve_session *session, const kv_value_ref *ref)
 {
-    if (ref->where == KV_WHERE_FILE)
-        session->api->prefetch(session->host, (uint32_t)ref->fd, ref->offset, ref->length);
+    if (ref->where == KV_WHERE_FILE || ref->where == KV_WHERE_GUESS) /* a guess: the record's header, and likely more */
+        session->api->prefetch(session->host, (uint32_t)ref->fd, ref->offset,
+                               ref->where == KV_WHERE_FILE ? ref->length : 2 * KV_RECORD_HEADER_BYTES);
 }
 
 /* Copy a value out: 0, KVE_SHORT, KVE_HOST_IO, KVE_BROKEN. Then kve_verify, which needs no lock: 0 or KVE_CHECKSUM. */
