@@ -10,6 +10,8 @@ from kvwasi.wasi.host import Preopen, Stdio, StrPath, Wasi, standard_streams_flu
 
 __all__ = ["run_module"]
 
+# A larger module is compiled by several threads, which stay: then each system call costs more.
+_PARALLEL_BYTES = 4 << 20  # much of a module may be debug information
 _SIGNAL_BASE = 128
 # As a shell reports a native program that dies of the same cause.
 _SIGNALS = {
@@ -47,8 +49,8 @@ def run_module(
         stdin, stdout, stderr: as for :class:`kvwasi.wasi.Wasi`.
 
     A guest that traps has the message on this process's stderr, and its status is 128 + the number of the
-    signal that a native program would have died of: 134 for ``unreachable``, 136 for arithmetic, 139 for memory
-    and stack. An exit status that wasmtime refuses (126 and above) is reported there too, and is 1.
+    signal that a native program would have died of: 134 for ``unreachable``, 136 for arithmetic, 139 for
+    memory and stack. An exit status that wasmtime refuses (126 and above) is reported there too, and is 1.
 
     Raises ``OSError`` for a file or directory that can't be opened, ``wasmtime.WasmtimeError`` for a module
     that is not valid, and whatever a file object given as stdio raised.
@@ -58,7 +60,9 @@ def run_module(
         code = file.read()
     if not code.startswith(b"\0asm"):
         code = bytes(wasmtime.wat2wasm(code))
-    engine = wasmtime.Engine()
+    config = wasmtime.Config()
+    config.parallel_compilation = len(code) > _PARALLEL_BYTES
+    engine = wasmtime.Engine(config)
     module = wasmtime.Module(engine, code)
     linker = wasmtime.Linker(engine)
     store = wasmtime.Store(engine)

@@ -1,12 +1,12 @@
 /* The case of wasmtime's issue 7973: many seeks and small writes to one file, opened anew and flushed each round.
- * argv[1] is the file; argv[2], when "nosync", leaves the flush out. */
+ * argv[1] is the file; argv[2], when "nosync", leaves the flush out; argv[3] is the number of rounds, 999 in the issue. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define ROUNDS 999
 #define WRITES 1000
 #define MESSAGE "hello, world\n"
 
@@ -21,7 +21,8 @@ int main(int argc, char **argv)
     if (argc < 2)
         return 2;
     int flush = argc < 3 || strcmp(argv[2], "nosync") != 0;
-    for (int i = 1; i <= ROUNDS; i++) {
+    int rounds = argc < 4 ? 999 : atoi(argv[3]);
+    for (int i = 1; i <= rounds; i++) {
         int fd = open(argv[1], O_CREAT | O_WRONLY, 0666);
         if (fd < 0)
             return fail("open");

@@ -85,6 +85,8 @@ static ssize_t read_next(kvw_host *host, kvw_descriptor *d, const struct iovec *
         kvw_filetype(d);
     if (KVW_UNLIKELY(d->stream))
         return stream_transfer(d->stream, parts, count, false);
+    if (KVW_UNLIKELY(d->flags_behind))
+        kvw_flags_settle(d);
     if (!d->positioned)
         return kvw_storage_read(host, d->os_fd, parts, count, KVW_AT_POSITION);
     settle_position(d);
@@ -100,6 +102,8 @@ static ssize_t write_next(kvw_host *host, kvw_descriptor *d, const struct iovec 
         kvw_filetype(d);
     if (KVW_UNLIKELY(d->stream))
         return stream_transfer(d->stream, parts, count, true);
+    if (KVW_UNLIKELY(d->flags_behind))
+        kvw_flags_settle(d);
     if (!d->positioned)
         return kvw_storage_write(host, d->os_fd, parts, count, KVW_AT_POSITION, d->own_flags);
     if (d->flags & WASI_FD_APPEND) {
@@ -128,6 +132,8 @@ static inline ssize_t move(kvw_host *host, kvw_descriptor *d, bool writing, uint
         return writing ? write_next(host, d, parts, count, total) : read_next(host, d, parts, count, total);
     if (d->stream)
         return -ESPIPE;
+    if (KVW_UNLIKELY(d->flags_behind))
+        kvw_flags_settle(d);
     uint32_t flags = d->own_flags | (d->flags & WASI_FD_APPEND);
     return writing ? write_at(host, d, offset, parts, count, total, flags)
                    : read_at(host, d, offset, parts, count, total);

@@ -160,21 +160,23 @@ uint32_t kvw_fd_fdstat_set_flags(kvw_host *host, const kvw_memory *memory, const
         return WASI_EINVAL;
     if (d->os_fd < 0)
         return flags ? WASI_ENOTSUP : WASI_OK;
+    d->flags_behind = d->flags_behind || ((d->flags ^ flags) & (WASI_FD_APPEND | WASI_FD_NONBLOCK));
+    /* F_SETFL cannot change the synchronous flags: each write carries them. Those of the opening stay in the OS. */
+    d->own_flags = (uint16_t)(flags & (WASI_FD_DSYNC | WASI_FD_SYNC));
+    d->flags = (uint16_t)flags;
+    /* The next call that moves bytes tells the OS, unless other processes share the descriptor. */
+    return d->inherited ? kvw_errno(kvw_flags_settle(d)) : WASI_OK;
+}
+
+int kvw_flags_settle(kvw_descriptor *d)
+{
+    d->flags_behind = false;
     int os_flags = fcntl(d->os_fd, F_GETFL);
     if (os_flags < 0)
-        return kvw_errno(errno);
-    int wanted = (os_flags & ~(O_APPEND | O_NONBLOCK)) | (flags & WASI_FD_APPEND ? O_APPEND : 0) |
-                 (flags & WASI_FD_NONBLOCK ? O_NONBLOCK : 0);
-    if (wanted != os_flags && fcntl(d->os_fd, F_SETFL, wanted) < 0)
-        return kvw_errno(errno);
-    /* F_SETFL cannot change the synchronous flags: each write carries those that came later, and what the descriptor was
-     * opened with stays. */
-    uint32_t opened_with = (os_flags & O_SYNC) == O_SYNC ? WASI_FD_SYNC | WASI_FD_DSYNC
-                           : (os_flags & O_DSYNC)        ? WASI_FD_DSYNC
-                                                         : 0;
-    d->own_flags = (uint16_t)(flags & (WASI_FD_DSYNC | WASI_FD_SYNC) & ~opened_with);
-    d->flags = (uint16_t)flags;
-    return WASI_OK;
+        return errno;
+    int wanted = (os_flags & ~(O_APPEND | O_NONBLOCK)) | (d->flags & WASI_FD_APPEND ? O_APPEND : 0) |
+                 (d->flags & WASI_FD_NONBLOCK ? O_NONBLOCK : 0);
+    return wanted != os_flags && fcntl(d->os_fd, F_SETFL, wanted) < 0 ? errno : 0;
 }
 
 uint32_t kvw_fd_fdstat_set_rights(kvw_host *host, const kvw_memory *memory, const wasmtime_val_raw_t *a)

@@ -44,6 +44,7 @@ kvw_file *kvw_file_acquire(kvw_host *host, const struct stat *st)
     if (!file)
         return NULL;
     kvw_file **bucket = bucket_of(host, st->st_ino);
+    file->host = host;
     file->device = st->st_dev;
     file->inode = st->st_ino;
     file->references = 1;
@@ -212,6 +213,7 @@ bool kvw_file_write(kvw_file *file, int os_fd, uint64_t offset, const struct iov
     }
     if (!copy_parts(file, offset, parts, count, false))
         return faulted(file, os_fd);
+    file->host->files_behind += !file->mtime_behind;
     file->mtime_behind = true;
     file->writer_fd = os_fd;
     return true;
@@ -222,6 +224,7 @@ void kvw_file_settle(kvw_file *file)
     if (!file->mtime_behind)
         return;
     file->mtime_behind = false;
+    file->host->files_behind--;
     struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
     /* Only the owner may move mtime alone; who may write may set both. */
     if (futimens(file->writer_fd, times) < 0 && (errno == EPERM || errno == EACCES))

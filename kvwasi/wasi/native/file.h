@@ -5,6 +5,7 @@
 #include "host.h"
 
 struct kvw_file {
+    kvw_host *host;
     kvw_file *next;
     dev_t device;
     ino_t inode;

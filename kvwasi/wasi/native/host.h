@@ -49,6 +49,7 @@ typedef struct kvw_descriptor {
     bool sync_asked;   /* opened with the right to sync, without which a directory is not flushed */
     bool map_writable; /* the OS lets it be mapped for writing */
     bool inherited;    /* stdio: the position is the OS's, shared with other processes */
+    bool flags_behind; /* the OS does not yet have what `flags` says of APPEND and NONBLOCK */
     bool position_in_os; /* after an append only the OS knows the position */
     uint16_t flags;    /* WASI_FD_* */
     uint16_t own_flags; /* those of them that the host adds to each write, the OS not knowing */
@@ -72,6 +73,7 @@ struct kvw_host {
     uint32_t slots;      /* allocated in blocks */
     uint32_t first_free; /* no free slot below */
     kvw_file *files[KVW_FILE_BUCKETS]; /* of exclusive descriptors, by inode */
+    uint32_t files_behind; /* whose mtime waits for kvw_file_settle */
     kvw_file *parked; /* the last one closed: a guest that opens it again finds its window in place */
     const struct kvw_storage_hook *hook;
     bool walk_only;      /* resolve paths component by component even where openat2 works */
@@ -106,6 +108,8 @@ void kvw_descriptor_typed(kvw_descriptor *d, mode_t mode);
 uint32_t kvw_filetype_of_mode(mode_t mode);
 /* A duplicate of the OS's descriptor behind `fd`, from any thread; -1 and errno. The caller closes it. */
 int kvw_descriptor_duplicate(kvw_host *host, uint32_t fd);
+/* Give the OS the flags that fd_fdstat_set_flags only noted. 0 or an errno. */
+int kvw_flags_settle(kvw_descriptor *d);
 
 /* errno.c */
 uint32_t kvw_errno(int os_error);

@@ -113,7 +113,7 @@ uint32_t kvw_path_filestat_get(kvw_host *host, const kvw_memory *memory, const w
         return WASI_EINVAL;
     struct stat st;
     int os_error = stat_beneath(host, t.d->os_fd, t.path, lookup, &st);
-    kvw_file *file = os_error ? NULL : kvw_file_find(host, &st);
+    kvw_file *file = os_error || !host->files_behind ? NULL : kvw_file_find(host, &st);
     if (file && file->mtime_behind) {
         kvw_file_settle(file);
         os_error = stat_beneath(host, t.d->os_fd, t.path, lookup, &st);
@@ -169,7 +169,7 @@ uint32_t kvw_path_filestat_set_times(kvw_host *host, const kvw_memory *memory, c
     /* What is written through a window has its time before, not after, the one that is set here. */
     struct stat st;
     bool follow = kvw_u32(a + 1);
-    if (stat_beneath(host, t.d->os_fd, t.path, follow, &st) == 0) {
+    if (host->files_behind && stat_beneath(host, t.d->os_fd, t.path, follow, &st) == 0) {
         kvw_file *file = kvw_file_find(host, &st);
         if (file)
             kvw_file_settle(file);

@@ -139,7 +139,9 @@ static const char *probe_linker(const kvw_wasmtime *w, wasm_engine_t *engine, wa
 
 bool kvw_wasmtime_self_test(const kvw_wasmtime *wasmtime, char *message, size_t message_capacity)
 {
-    wasm_engine_t *engine = wasmtime->wasm_engine_new();
+    wasm_config_t *config = wasmtime->wasm_config_new();
+    wasmtime->wasmtime_config_parallel_compilation_set(config, false); /* its threads would stay */
+    wasm_engine_t *engine = wasmtime->wasm_engine_new_with_config(config);
     wasmtime_linker_t *linker = wasmtime->wasmtime_linker_new(engine);
     const char *failure = probe_linker(wasmtime, engine, linker);
     wasmtime->wasmtime_linker_delete(linker);
