@@ -9,7 +9,7 @@ cdef extern from "kv_guest.h" nogil:
     enum:
         KV_KEY_MAX, KV_VALUE_MAX, KV_INLINE_MAX, KV_DATA_CAPACITY
         KV_OK, KV_NOT_FOUND, KV_EXISTS, KV_NEEDS_SYNC, KV_KEY_EMPTY, KV_KEY_TOO_LARGE, KV_VALUE_TOO_LARGE
-        KV_NO_MEMORY
+        KV_POISONED, KV_NO_MEMORY
         KV_OPEN_READ_ONLY, KV_OPEN_CREATE, KV_OPEN_REPLACE
         KV_NO_OVERWRITE, KV_IN_TRANSACTION, KV_DURABLE
         KV_VIEW_PUBLISHED, KV_VIEW_TRANSACTION
@@ -115,6 +115,7 @@ cdef extern from "session.h" nogil:
     int kve_writer_wait(kve_session *, kve_waiter *, uint64_t thread, uint64_t deadline_ns)
     void kve_writer_abandon(kve_session *, kve_waiter *)
     void kve_writer_release(kve_session *)
+    uint32_t kve_writers_waiting(const kve_session *)
     uint64_t kve_now_ns()
     int kve_sync(kve_session *, kve_failure *)
     int kve_flusher_start(kve_session *, uint32_t interval_ms)

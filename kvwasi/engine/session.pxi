@@ -130,6 +130,14 @@ cdef class Session:
     def read_only(self):
         return self.c.read_only
 
+    @property
+    def writers_waiting(self):
+        """How many threads wait for their turn to write."""
+        self.enter()
+        cdef uint32_t count = kve_writers_waiting(self.c)
+        kve_unlock(self.c)
+        return count
+
     def check_open(self):
         """Raise if the handle can't be used."""
         self.enter()
@@ -144,6 +152,9 @@ cdef class Session:
         memset(&failure, 0, sizeof(failure))
         with nogil:
             status = kve_close(self.c, &failure)
+        # After a failure that has been told, what was acknowledged as durable is safe; what was not may be lost.
+        if self.durable and (status == KV_POISONED or status == KVE_BROKEN):
+            return
         if status != KV_OK:
             raise self.error(status, &failure)
 

@@ -66,41 +66,57 @@ static int flush_once(kve_session *session, uint64_t *covered, kve_failure *fail
     return status;
 }
 
+/* Lead a flush if none runs, else wait for its end. With `flush_lock`, which is left meanwhile. */
+static int flush_or_wait(kve_session *session, bool *all_durable, kve_failure *failure)
+{
+    *all_durable = false;
+    if (session->flush_error != 0) {
+        failure->os_error = session->flush_error;
+        return KVE_SYNC_FAILED;
+    }
+    if (session->flushing) {
+        pthread_cond_wait(&session->flush_done, &session->flush_lock);
+        return 0;
+    }
+    session->flushing = true;
+    uint64_t number = ++session->flushes_begun;
+    pthread_mutex_unlock(&session->flush_lock);
+    uint64_t covered = 0;
+    int status = flush_once(session, &covered, failure);
+    pthread_mutex_lock(&session->flush_lock);
+    session->flushing = false;
+    if (status == KVE_SYNC_FAILED) session->flush_error = failure->os_error;
+    if (status == 0) {
+        session->flushes_done = number;
+        *all_durable = covered == UINT64_MAX;
+        if (!*all_durable && covered > session->durable) session->durable = covered;
+    }
+    pthread_cond_broadcast(&session->flush_done);
+    return status;
+}
+
 int kve_flush_until(kve_session *session, uint64_t position, kve_failure *failure)
 {
     int status = 0;
+    bool all_durable = false;
     pthread_mutex_lock(&session->flush_lock);
-    while (status == 0 && session->durable < position) {
-        if (session->flush_error != 0) {
-            failure->os_error = session->flush_error;
-            status = KVE_SYNC_FAILED;
-            break;
-        }
-        if (session->flushing) {
-            pthread_cond_wait(&session->flush_done, &session->flush_lock);
-            continue;
-        }
-        session->flushing = true;
-        pthread_mutex_unlock(&session->flush_lock);
-        uint64_t covered = 0;
-        status = flush_once(session, &covered, failure);
-        pthread_mutex_lock(&session->flush_lock);
-        session->flushing = false;
-        if (status == KVE_SYNC_FAILED) session->flush_error = failure->os_error;
-        pthread_cond_broadcast(&session->flush_done);
-        if (status == 0 && covered == UINT64_MAX) break; /* all was durable already */
-        if (status == 0 && covered > session->durable) session->durable = covered;
-    }
+    while (status == 0 && !all_durable && session->durable < position)
+        status = flush_or_wait(session, &all_durable, failure);
     pthread_mutex_unlock(&session->flush_lock);
     return status;
 }
 
+/* Only a flush that begins after the call covers all that was committed before it. */
 int kve_sync(kve_session *session, kve_failure *failure)
 {
-    uint64_t position = 0;
-    int32_t fd = -1;
-    int status = flush_begin(session, &fd, &position, failure);
-    return status == KV_NEEDS_SYNC ? kve_flush_until(session, position, failure) : status;
+    bool all_durable = false;
+    pthread_mutex_lock(&session->flush_lock);
+    int status = session->flush_error != 0 ? KV_POISONED : 0;
+    uint64_t number = session->flushes_begun + 1;
+    while (status == 0 && session->flushes_done < number)
+        status = flush_or_wait(session, &all_durable, failure);
+    pthread_mutex_unlock(&session->flush_lock);
+    return status;
 }
 
 void kve_flush_acquire(kve_session *session)

@@ -114,6 +114,8 @@ typedef struct kve_session {
     pthread_cond_t flush_done;
     bool flushing;
     uint64_t durable; /* a flush has covered everything up to here */
+    uint64_t flushes_begun;
+    uint64_t flushes_done; /* number of the last that succeeded */
     int flush_error;  /* errno of the flush that failed; the engine is poisoned then */
 
     pthread_t flusher; /* of the interval mode */
@@ -227,6 +229,7 @@ int kve_writer_wait(kve_session *session, kve_waiter *waiter, uint64_t thread, u
 void kve_writer_abandon(kve_session *session, kve_waiter *waiter);
 void kve_writer_release(kve_session *session); /* the next one's turn; under the lock */
 void kve_writer_wake_all(kve_session *session); /* on close; under the lock */
+uint32_t kve_writers_waiting(const kve_session *session); /* under the lock */
 uint64_t kve_now_ns(void);
 
 /* --- flush.c: group commit; all without the GIL and without the lock --- */

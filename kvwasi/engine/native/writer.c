@@ -73,6 +73,14 @@ void kve_writer_wake_all(kve_session *session)
         pthread_cond_signal(&at->turn);
 }
 
+uint32_t kve_writers_waiting(const kve_session *session)
+{
+    uint32_t count = 0;
+    for (const kve_waiter *at = session->queue_head; at != NULL; at = at->next)
+        count++;
+    return count;
+}
+
 static int claim(kve_session *session, kve_waiter *waiter, uint64_t thread)
 {
     session->writer = thread;
