@@ -66,9 +66,7 @@ static int commit_steps(kve_session *session, uint32_t flags, kve_failure *failu
         kve_unlock(session);
         int error = 0;
         if (status == KV_SYNC_FIRST) {
-            kve_flush_acquire(session);
-            error = kve_flush_now(session, fd, failure);
-            kve_flush_release(session, false);
+            error = kve_flush_barrier(session, fd, failure);
             flags |= KV_BARRIER_DONE;
         } else {
             kve_make_room(session);

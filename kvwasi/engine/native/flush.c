@@ -137,14 +137,30 @@ void kve_flush_release(kve_session *session, bool replaced)
     pthread_mutex_unlock(&session->flush_lock);
 }
 
-int kve_flush_now(kve_session *session, int32_t fd, kve_failure *failure)
+int kve_flush_file(kve_session *session, int32_t fd, kve_failure *failure)
 {
-    int error = session->api->datasync(session->host, (uint32_t)fd);
-    if (error == 0) return 0;
-    pthread_mutex_lock(&session->flush_lock);
-    session->flush_error = error;
-    pthread_mutex_unlock(&session->flush_lock);
-    return flush_end(session, error, 0, failure);
+    /* Who closes needs the turn to flush that we have: if the guest is there now, it stays. */
+    kve_lock(session);
+    int status = kve_reachable(session);
+    kve_unlock(session);
+    if (status != 0) return status;
+    failure->os_error = session->api->datasync(session->host, (uint32_t)fd);
+    return failure->os_error == 0 ? 0 : KVE_HOST_IO;
+}
+
+int kve_flush_barrier(kve_session *session, int32_t fd, kve_failure *failure)
+{
+    kve_flush_acquire(session);
+    int status = kve_flush_file(session, fd, failure);
+    if (status == KVE_HOST_IO) {
+        int error = failure->os_error;
+        pthread_mutex_lock(&session->flush_lock);
+        session->flush_error = error;
+        pthread_mutex_unlock(&session->flush_lock);
+        status = flush_end(session, error, 0, failure);
+    }
+    kve_flush_release(session, false);
+    return status;
 }
 
 /* --- the interval mode --- */

@@ -237,9 +237,10 @@ uint64_t kve_now_ns(void);
 /* Return once a flush has covered `position`. 0, KVE_SYNC_FAILED, or an unusable handle. */
 int kve_flush_until(kve_session *session, uint64_t position, kve_failure *failure);
 int kve_sync(kve_session *session, kve_failure *failure);
-/* Flush descriptor `fd` at once, alone: the barrier of KV_SYNC_FIRST. A failure is reported to the guest. */
-int kve_flush_now(kve_session *session, int32_t fd, kve_failure *failure);
-void kve_flush_acquire(kve_session *session); /* hold off all flushes (the file is about to be replaced) */
+/* Flush descriptor `fd`, which KV_SYNC_FIRST of a commit asked for. A failure is reported to the guest. */
+int kve_flush_barrier(kve_session *session, int32_t fd, kve_failure *failure);
+void kve_flush_acquire(kve_session *session); /* hold off all flushes, and a close (the file is about to be replaced) */
+int kve_flush_file(kve_session *session, int32_t fd, kve_failure *failure); /* after it; 0, KVE_HOST_IO, ... */
 void kve_flush_release(kve_session *session, bool replaced);
 int kve_flusher_start(kve_session *session, uint32_t interval_ms); /* 0 or an errno */
 void kve_flusher_stop(kve_session *session);

@@ -154,12 +154,9 @@ int kve_compact(kve_session *session, kve_failure *failure)
         if (status != KV_SYNC_FIRST) continue;
         if (!holding) kve_flush_acquire(session);
         holding = true;
-        int error = session->api->datasync(session->host, (uint32_t)fd);
         flags = KV_BARRIER_DONE;
-        if (error != 0) {
-            failure->os_error = error;
-            status = KVE_HOST_IO; /* the old file is as it was */
-        }
+        int error = kve_flush_file(session, fd, failure);
+        if (error != 0) status = error; /* the old file is as it was */
     } while (status == KV_AGAIN || status == KV_SYNC_FIRST);
     if (holding) kve_flush_release(session, status == KV_OK);
     if (status != KV_OK) {
