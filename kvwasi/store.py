@@ -163,17 +163,17 @@ class Store(_engine.StoreVerbs, OrderedEntries):
     @property
     def path(self) -> str:
         """The real path of the database."""
-        return self.session.path
+        return self._session.path
 
     @property
     def closed(self) -> bool:
         """Whether :meth:`close` was called."""
-        return self.session.closed
+        return self._session.closed
 
     @property
     def read_only(self) -> bool:
         """Whether it was opened with ``flag="r"``."""
-        return self.session.read_only
+        return self._session.read_only
 
     @property
     def sync_mode(self) -> SyncMode:
@@ -181,7 +181,7 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         return self._sync
 
     def __repr__(self) -> str:
-        if self.session.inherited:
+        if self._session.inherited:
             state = "inherited"
         elif self.closed:
             state = "closed"
@@ -207,7 +207,7 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         """
         if sync is not None and sync not in _SYNC_MODES:
             raise ValueError(f"sync is one of {', '.join(_SYNC_MODES)}, not {sync!r}")
-        return Transaction(self.session, (sync or self._sync) == "commit", self)
+        return Transaction(self._session, (sync or self._sync) == "commit", self)
 
     def put_many(self, pairs: Mapping[Any, Any] | Iterable[tuple[Data, Data]], /) -> None:
         """Store (key, value) pairs, or the items of a mapping, in one transaction: all or none."""
@@ -239,15 +239,15 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         Raises:
             StorageError: the flush failed; the store must be closed and opened again.
         """
-        self.session.sync()
+        self._session.sync()
 
     def stats(self) -> Stats:
         """Sizes and counts of the database and its engine."""
-        return Stats(**self.session.stats())
+        return Stats(**self._session.stats())
 
     def check(self) -> list[Problem]:
         """Read everything and compare it with its checksums and the index. An empty list: all is well."""
-        return [Problem(*found) for found in self.session.check()]
+        return [Problem(*found) for found in self._session.check()]
 
     def compact(self) -> None:
         """Rewrite the database without its dead space, and give that back to the file system.
@@ -255,7 +255,7 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         Reads go on meanwhile; writes wait, as for a transaction. Killed at any moment, the database is as
         it was or compacted.
         """
-        self.session.compact()
+        self._session.compact()
         self._handle.lock.identify()
 
     def close(self) -> None:
@@ -269,7 +269,7 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         self._handle.close()
 
     def __enter__(self) -> Self:
-        self.session.check_open()
+        self._session.check_open()
         return self
 
     def __exit__(

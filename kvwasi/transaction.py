@@ -72,4 +72,4 @@ class Transaction(_engine.TransactionVerbs, OrderedEntries):
 
     def __repr__(self) -> str:
         state = "open" if self.active else "ended"
-        return f"<kvwasi.Transaction on {self.session.path!r}, {state}>"
+        return f"<kvwasi.Transaction on {self._session.path!r}, {state}>"

@@ -184,7 +184,7 @@ cdef class Session:
 
 @cython.no_gc_clear
 cdef class Verbs:
-    cdef readonly Session session
+    cdef readonly Session _session
     cdef kve_session *c
     cdef uint32_t view
     cdef uint64_t transaction

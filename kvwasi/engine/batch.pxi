@@ -53,7 +53,7 @@ cdef Py_ssize_t _get_batch(Verbs verbs, list keys, list values, Py_ssize_t begin
                 values[begin + i] = <object>found[i]
         if status != KV_OK:
             PyErr_Clear()
-            raise verbs.session.error(status, &failure)
+            raise verbs._session.error(status, &failure)
         for i in range(count):
             if refs[i].where != KV_WHERE_MISSING and found[i] == NULL:
                 values[begin + i] = verbs.fetch_large(keys[begin + i])
@@ -71,11 +71,11 @@ cdef int _flush_entries(TransactionVerbs verbs, const char *packed, uint32_t use
     if count == 0:
         return 0
     memset(&failure, 0, sizeof(failure))
-    verbs.session.check_alive()
+    verbs._session.check_alive()
     with nogil:
         status = kve_put_many(verbs.c, verbs.transaction, packed, used, count, &failure)
     if status != KV_OK:
-        raise verbs.session.error(status, &failure)
+        raise verbs._session.error(status, &failure)
     return 0
 
 

@@ -63,7 +63,7 @@ cdef class EntryIterator:
         self.is_open = status == KV_OK
         kve_unlock(self.c)
         if status != KV_OK:
-            raise owner.session.error(status, &failure)
+            raise owner._session.error(status, &failure)
 
     def __dealloc__(self):
         while self.position < self.filled:
@@ -118,7 +118,7 @@ cdef class EntryIterator:
         kve_unlock(self.c)
         if status != KV_OK:
             PyErr_Clear()
-            raise self.owner.session.error(status, &failure)
+            raise self.owner._session.error(status, &failure)
         if self.left >= 0:
             self.left -= count
         self.batch = min(self.batch * 4, FULL_BATCH)
@@ -201,5 +201,5 @@ cdef class EntryIterator:
         with nogil:
             status = kve_read_large(self.c, &ref, to, &failure)
         if status != KV_OK:
-            raise self.owner.session.error(status, &failure)
+            raise self.owner._session.error(status, &failure)
         return value

@@ -60,12 +60,12 @@ cdef class Verbs:
     cdef int enter(self) except -1:
         """Take the lock; a transaction must be the one that is open."""
         cdef kve_failure failure
-        self.session.enter()
+        self._session.enter()
         if self.transaction == 0 or self.transaction == self.c.transaction:
             return 0
         kve_unlock(self.c)
         memset(&failure, 0, sizeof(failure))
-        raise self.session.error(KVE_ENDED, &failure)
+        raise self._session.error(KVE_ENDED, &failure)
 
     # --- reading ---
 
@@ -103,7 +103,7 @@ cdef class Verbs:
             return default
         Py_XDECREF(value)
         PyErr_Clear()
-        raise self.session.error(status, &failure)
+        raise self._session.error(status, &failure)
 
     cdef object fetch_large(self, object key):
         """A value that is not copied in one go: a cursor on its key pins it meanwhile. None: the key is gone."""
@@ -138,7 +138,7 @@ cdef class Verbs:
         finally:
             _release(&k)
         if status > KV_NOT_FOUND:
-            raise self.session.error(status, &failure)
+            raise self._session.error(status, &failure)
         return status == KV_OK
 
     def __len__(self):
@@ -148,7 +148,7 @@ cdef class Verbs:
         status = kve_count(self.c, self.view, &count, &failure)
         kve_unlock(self.c)
         if status != KV_OK:
-            raise self.session.error(status, &failure)
+            raise self._session.error(status, &failure)
         return count
 
     def __bool__(self):
@@ -193,7 +193,7 @@ cdef class Verbs:
                                  flags | self.flags, &failure)
                 kve_unlock(self.c)
                 if status != KV_OK and status != KV_EXISTS:
-                    raise self.session.error(status, &failure)
+                    raise self._session.error(status, &failure)
         finally:
             _release(&k)
             _release(&v)
@@ -208,7 +208,7 @@ cdef class Verbs:
         flags |= self.flags
         memset(&failure, 0, sizeof(failure))
         if flags & KV_DURABLE:
-            self.session.check_alive()
+            self._session.check_alive()
             with nogil:
                 status = kve_put_commit(self.c, thread, False, key, key_length, value, value_length, flags, &failure)
         else:
@@ -218,11 +218,11 @@ cdef class Verbs:
                 status = kve_put(self.c, key, key_length, value, value_length, flags, &failure)
             kve_unlock(self.c)
         if status == KVE_MUST_WAIT:
-            self.session.take_turn()
+            self._session.take_turn()
             with nogil:
                 status = kve_put_commit(self.c, thread, True, key, key_length, value, value_length, flags, &failure)
         if status != KV_OK and status != KV_EXISTS:
-            raise self.session.error(status, &failure)
+            raise self._session.error(status, &failure)
         return status
 
     cdef int store_large(self, const char *key, uint32_t key_length, const char *value, uint32_t value_length,
@@ -235,9 +235,9 @@ cdef class Verbs:
         cdef bint durable = (self.flags & KV_DURABLE) != 0
         cdef int status = KV_OK
         memset(&failure, 0, sizeof(failure))
-        self.session.check_alive()
+        self._session.check_alive()
         if own:
-            self.session.take_turn()
+            self._session.take_turn()
         with nogil:
             if own:
                 status = kve_txn_begin(self.c, &transaction, &failure)
@@ -249,7 +249,7 @@ cdef class Verbs:
             elif own:
                 kve_txn_rollback(self.c, transaction, &ignored)
         if status != KV_OK and status != KV_EXISTS:
-            raise self.session.error(status, &failure)
+            raise self._session.error(status, &failure)
         return status
 
     def __setitem__(self, key, value):
@@ -288,20 +288,20 @@ cdef class Verbs:
             else:
                 kve_unlock(self.c)
                 if status == KVE_MUST_WAIT:
-                    self.session.take_turn()
+                    self._session.take_turn()
                 if status != KVE_OWN_TRANSACTION:
                     with nogil:
                         status = kve_delete_commit(self.c, thread, status == KVE_MUST_WAIT, k.start,
                                                    <uint32_t>k.length, flags, &failure)
                     if status == KVE_MUST_WAIT:  # a transaction began just before
-                        self.session.take_turn()
+                        self._session.take_turn()
                         with nogil:
                             status = kve_delete_commit(self.c, thread, True, k.start, <uint32_t>k.length, flags,
                                                        &failure)
         finally:
             _release(&k)
         if status > KV_NOT_FOUND:
-            raise self.session.error(status, &failure)
+            raise self._session.error(status, &failure)
         return status == KV_OK
 
     def __delitem__(self, key):
@@ -317,14 +317,14 @@ cdef class Verbs:
 cdef class TransactionVerbs(Verbs):
     """A transaction that is open from its making until commit, rollback, or the last reference is gone."""
 
-    cdef readonly bint durable
+    cdef bint durable
 
     def __cinit__(self, Session session not None, bint durable, *args):
         cdef kve_failure failure
         cdef int status
         memset(&failure, 0, sizeof(failure))
         self.c = session.c
-        self.session = session
+        self._session = session
         self.durable = durable
         self.view = KV_VIEW_TRANSACTION
         self.flags = KV_IN_TRANSACTION
@@ -353,7 +353,7 @@ cdef class TransactionVerbs(Verbs):
         with nogil:
             status = kve_txn_commit(self.c, self.transaction, self.durable, &failure)
         if status != KV_OK:
-            raise self.session.error(status, &failure)
+            raise self._session.error(status, &failure)
 
     def rollback(self):
         """Drop the changes."""
@@ -365,7 +365,7 @@ cdef class TransactionVerbs(Verbs):
         with nogil:
             status = kve_txn_rollback(self.c, self.transaction, &failure)
         if status != KV_OK:
-            raise self.session.error(status, &failure)
+            raise self._session.error(status, &failure)
 
     def put_many(self, pairs, /):
         """Store (key, value) pairs, or the items of a mapping, in their order."""
@@ -377,7 +377,7 @@ cdef class StoreVerbs(Verbs):
     """The verbs of a store: each write is a commit of its own."""
 
     def __cinit__(self, Session session not None, *args, **kwargs):
-        self.session = session
+        self._session = session
         self.c = session.c
         self.view = KV_VIEW_PUBLISHED
         self.flags = KV_DURABLE if session.durable else 0

@@ -145,6 +145,12 @@ def test_closing_while_others_work(path: Path, rounds: int) -> None:
             go.wait(30)
             store.close()
 
+        def put(i: int, store: kvwasi.Store = store) -> None:
+            store[f"{i}"] = "v"
+
+        def get(i: int, store: kvwasi.Store = store) -> None:
+            store.get(f"{i}")
+
         def scan(i: int, store: kvwasi.Store = store) -> None:
             list(store.items())
 
@@ -154,8 +160,8 @@ def test_closing_while_others_work(path: Path, rounds: int) -> None:
 
         run_all(
             close,
-            lambda: work(lambda i: store.put(f"{i}", "v")),
-            lambda: work(lambda i: store.get(f"{i}")),
+            lambda: work(put),
+            lambda: work(get),
             lambda: work(scan),
             lambda: work(change),
         )

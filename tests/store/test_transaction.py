@@ -169,7 +169,7 @@ def test_others_wait_in_order(store: kvwasi.Store) -> None:
     threads = [threading.Thread(target=write, args=(number,)) for number in range(5)]
     for number, thread in enumerate(threads):
         thread.start()
-        while store.session.writers_waiting <= number:
+        while store._session.writers_waiting <= number:
             thread.join(0.001)
             assert thread.is_alive()
     assert order == []
@@ -185,7 +185,12 @@ def test_waiting_has_an_end(path: Path) -> None:
         failures: list[BaseException] = []
 
         def write() -> None:
-            for call in (lambda: store.put("k", "v"), store.transaction, lambda: store.delete("k"), store.compact):
+            for call in (
+                lambda: store.put("k", "v"),
+                store.transaction,
+                lambda: store.delete("k"),
+                store.compact,
+            ):
                 try:
                     call()
                 except kvwasi.KvError as error:
