@@ -36,6 +36,9 @@ crash-test: ## power loss at every write of many random workloads, natively; SEE
 	@$(MAKE) --no-print-directory -C guest-db BUILD=../build/native crash
 
 
+torture: $(STAMPS)/installed ## kill a writer thousands of times; all that was acknowledged must be there
+	@$(BIN)/python tests/store/torture.py build/torture
+
 dev: $(STAMPS)/requirements ## editable install: importing kvwasi rebuilds what has changed
 	$(BIN)/pip install -qq --no-build-isolation --no-deps --editable .
 	@rm -f $(STAMPS)/installed
