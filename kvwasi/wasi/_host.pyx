@@ -51,8 +51,25 @@ cdef extern from "host_internal.h":
         ssize_t (*read)(void *, void *, size_t) noexcept nogil
         ssize_t (*write)(void *, const void *, size_t) noexcept nogil
         void *context
+    ctypedef struct kvw_storage_call:
+        int operation
+        int os_fd
+        int os_fd2
+        uint32_t flags
+        uint64_t offset
+        uint64_t length
+        const iovec *parts
+        int part_count
+        const char *path
+        const char *path2
+    ctypedef struct kvw_storage_hook:
+        void *context
+        int (*before)(void *, kvw_storage_call *) noexcept nogil
+        void (*after)(void *, const kvw_storage_call *, int64_t, int) noexcept nogil
     ctypedef struct kvw_host:
         bint walk_only
+        const kvw_storage_hook *hook
+    void kvw_host_default_hook(const kvw_storage_hook *) noexcept
     void kvw_host_use_library(const kvw_wasmtime *) noexcept
     void kvw_host_api(kvw_api *) noexcept
     kvw_host *kvw_host_new() noexcept
@@ -182,11 +199,90 @@ cdef ssize_t _stream_write(void *context, const void *source, size_t length) noe
         return stream.fail(error)
 
 
+# As kvw_storage_operation numbers them.
+OPERATIONS = (
+    "open", "close", "read", "write", "truncate", "allocate", "sync", "datasync", "link", "rename", "unlink",
+    "symlink", "create_directory", "remove_directory",
+)
+cdef enum:
+    OPERATION_WRITE = 3
+
+
+cdef object _call_tuple(const kvw_storage_call *call):
+    """The fields of kvwasi.wasi.trace.StorageCall."""
+    cdef int i
+    data = None
+    if call.operation == OPERATION_WRITE:
+        data = b"".join([
+            (<const char *> call.parts[i].iov_base)[:call.parts[i].iov_len] for i in range(call.part_count)
+        ])
+    return (
+        OPERATIONS[call.operation],
+        call.os_fd,
+        call.os_fd2 if call.path2 != NULL else None,
+        call.flags,
+        None if call.offset == <uint64_t> -1 else call.offset,
+        call.length,
+        data,
+        os.fsdecode(<bytes> call.path) if call.path != NULL else None,
+        os.fsdecode(<bytes> call.path2) if call.path2 != NULL else None,
+    )
+
+
+cdef int _hook_before(void *context, kvw_storage_call *call) noexcept with gil:
+    cdef Hook hook = <Hook> context
+    try:
+        error, length = hook.before(_call_tuple(call))
+        if length is not None and <uint64_t> length < call.length:
+            call.length = length
+        return error
+    except BaseException as failure:
+        hook.pending = failure
+        return _errno.EIO
+
+
+cdef void _hook_after(void *context, const kvw_storage_call *call, int64_t result, int error) noexcept with gil:
+    cdef Hook hook = <Hook> context
+    try:
+        hook.after(_call_tuple(call), result, error)
+    except BaseException as failure:
+        hook.pending = failure
+
+
+cdef class Hook:
+    """Python's side of the hook around storage calls: see kvwasi.wasi.trace."""
+
+    cdef kvw_storage_hook _hook
+    cdef object before
+    cdef object after
+    cdef readonly object pending
+
+    def __cinit__(self, before, after):
+        self.before = before
+        self.after = after
+        self._hook.context = <void *> self
+        self._hook.before = _hook_before
+        self._hook.after = _hook_after
+
+
+_default_hooks = []  # for good: hosts that outlive their hook's owner may still call it
+
+
+def hook_new_hosts(Hook hook):
+    """Give ``hook`` (or None) to every host made from now on."""
+    if hook is None:
+        kvw_host_default_hook(NULL)
+        return
+    _default_hooks.append(hook)
+    kvw_host_default_hook(&hook._hook)
+
+
 cdef class Host:
     """The descriptor table of one guest. ``kvwasi.wasi.Wasi`` is its public face."""
 
     cdef kvw_host *_host
     cdef list _streams
+    cdef Hook _hook
 
     def __cinit__(self):
         self._streams = []
@@ -256,6 +352,14 @@ cdef class Host:
     def attach(self, uintptr_t context, uintptr_t memory):
         """Name the memory of the one instance that uses this host: a ``wasmtime_context_t`` and ``wasmtime_memory_t``."""
         kvw_host_attach(self._host, <wasmtime_context_t *> context, <const wasmtime_memory_t *> memory)
+
+    def set_hook(self, Hook hook):
+        """Have ``hook`` called around every storage call, or none. Not while the guest runs."""
+        self._hook = hook
+        if hook is None:
+            self._host.hook = NULL
+        else:
+            self._host.hook = &hook._hook
 
     def resolve_by_walking(self, bint always):
         """Resolve paths component by component even where the OS has openat2."""

@@ -15,6 +15,7 @@ from typing import IO, Any, Literal, Self
 import wasmtime
 
 from kvwasi.wasi import _host
+from kvwasi.wasi.trace import Watcher, hook_of
 
 __all__ = ["Preopen", "Wasi"]
 
@@ -163,6 +164,14 @@ class Wasi:
         context = ctypes.cast(store._context(), ctypes.c_void_p).value
         assert context is not None
         self._host.attach(context, ctypes.addressof(memory._memory))
+
+    def watch(self, watcher: Watcher | None) -> None:
+        """Have every storage call told to ``watcher``, which may fail it or cut it short; None ends that.
+
+        Without one it costs nothing. With one, files have no windows: every read and write is a call. See
+        :mod:`kvwasi.wasi.trace`. Not while the guest runs.
+        """
+        self._host.set_hook(None if watcher is None else hook_of(watcher))
 
     def pending_exception(self) -> BaseException | None:
         """The exception that a file object given as stdio raised, or None; asking clears it."""

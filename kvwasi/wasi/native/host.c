@@ -19,6 +19,9 @@ typedef struct binding {
 } binding;
 
 static const kvw_wasmtime *library;
+static const kvw_storage_hook *_Atomic default_hook;
+
+void kvw_host_default_hook(const kvw_storage_hook *hook) { atomic_store(&default_hook, hook); }
 
 void kvw_host_use_library(const kvw_wasmtime *wasmtime) { library = wasmtime; }
 
@@ -28,6 +31,7 @@ kvw_host *kvw_host_new(void)
     if (!host)
         return NULL;
     host->wasmtime = library;
+    host->hook = atomic_load(&default_hook);
     atomic_init(&host->references, 1);
     host->first_free = 3; /* 0, 1, 2 are stdio's, open or not */
     pthread_mutex_init(&host->table_lock, NULL);

@@ -3,12 +3,15 @@
 #define KVW_HOST_INTERNAL_H
 
 #include "host.h"
+#include "storage.h"
 
 /* Before anything else, and for good. */
 void kvw_host_use_library(const kvw_wasmtime *wasmtime);
 void kvw_host_api(kvw_api *api);
 
 kvw_host *kvw_host_new(void);
+/* The hook of hosts made from now on; NULL for none. It must live as long as they do. */
+void kvw_host_default_hook(const kvw_storage_hook *hook);
 /* Close every descriptor and forget the instance; the host stays usable, and answers EBADF. */
 void kvw_host_close(kvw_host *host);
 void kvw_host_free(kvw_host *host);
