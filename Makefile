@@ -21,8 +21,11 @@ demo: $(STAMPS)/installed ## real data, a writer killed by SIGKILL, the proof th
 test: $(STAMPS)/installed ## all tests of the installed package
 	@$(BIN)/pytest
 
-bench: $(STAMPS)/installed ## kvwasi against LMDB at a million keys; writes bench/results/
+bench: $(STAMPS)/installed ## kvwasi against LMDB, the WASI host against native code; writes bench/results/
+	@mkdir -p build
 	@$(BIN)/python bench/run.py
+	@$(BIN)/python bench/wasi/case7973.py --directory build
+	@$(BIN)/python bench/wasi/calls.py --directory build
 
 lint: $(STAMPS)/requirements ## ruff and mypy
 	$(BIN)/ruff check .
@@ -34,7 +37,6 @@ native-test: ## the engine's C unit tests under the address and undefined-behavi
 
 crash-test: ## power loss at every write of many random workloads, natively; SEEDS=n
 	@$(MAKE) --no-print-directory -C guest-db BUILD=../build/native crash
-
 
 torture: $(STAMPS)/installed ## kill a writer thousands of times; all that was acknowledged must be there
 	@$(BIN)/python tests/store/torture.py build/torture
