@@ -1,0 +1,60 @@
+"""A process that ends without closing loses nothing that was committed, and leaves nothing that was not."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import kvwasi
+
+
+def in_a_process_that_dies(work: Callable[[], object]) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("sync", ["commit", "none"])
+def test_what_was_committed_is_there(path: Path, sync: str) -> None:
+    def work() -> None:
+        store = kvwasi.open(path, sync=sync)  # type: ignore[arg-type]
+        store["single"] = "1"
+        store["large"] = bytes(300_000)
+        with store.transaction() as t:
+            t["a"] = "2"
+            t["b"] = "3"
+        transaction = store.transaction()
+        transaction["single"] = "uncommitted"
+        transaction["large"] = b"uncommitted" * 50_000
+
+    in_a_process_that_dies(work)
+    for flag in ("r", "w", "r"):
+        with kvwasi.open(path, flag) as store:  # type: ignore[arg-type]
+            assert dict(store) == {b"single": b"1", b"large": bytes(300_000), b"a": b"2", b"b": b"3"}
+            assert store.check() == []
+
+
+@pytest.mark.parametrize("committed", range(4))
+@pytest.mark.parametrize("written", [0, 1, 30])
+def test_an_unfinished_transaction_vanishes(path: Path, committed: int, written: int) -> None:
+    """Also one that was so large that it had been written in part, over several sectors."""
+
+    def work() -> None:
+        store = kvwasi.open(path, sector_bytes=256 << 10)
+        store.put_many((f"old{n}", bytes(60_000)) for n in range(committed))
+        store.transaction().put_many((f"new{n}", bytes(60_000)) for n in range(written))
+
+    in_a_process_that_dies(work)
+    with kvwasi.open(path) as store:
+        assert list(store) == [b"old%d" % n for n in range(committed)]
+        assert store.check() == []
+        store["after"] = "1"
+        assert store.check() == []
+    with kvwasi.open(path, "r") as store:
+        assert len(store) == committed + 1
+        assert store.check() == []
