@@ -225,6 +225,13 @@ int kvw_place_of(const kvw_host *host, int directory, char *path, kvw_place *pla
     bool dots = (length == 1 || length == 2) && place->name[0] == '.' && place->name[length - 1] == '.';
     place->plain = !dots && stop == end;
     place->directory = directory;
+    place->opened = false;
+    if (dots && length == 2) { /* the kernel refuses it in any case; whether it leads out is for us to say */
+        int up = kvw_open_beneath(host, directory, path, O_PATH, 0);
+        if (up < 0)
+            return -up;
+        close(up);
+    }
     place->opened = start > 0;
     if (start == 0)
         return 0;
