@@ -1,4 +1,4 @@
-"""Random sequences of calls, on our host in both modes and on wasmtime-py's own: the same results, errnos and tree."""
+"""Random sequences of calls, on our host and on wasmtime-py's own: the same results, errnos and tree."""
 
 import os
 import tempfile
@@ -56,7 +56,7 @@ def steps() -> st.SearchStrategy[Step]:
 
 
 class Player:
-    """One host, and the handles that the steps speak of: every host may number its descriptors as it likes."""
+    """One host, and the handles that the steps speak of: each host may number its descriptors at will."""
 
     def __init__(self, mode: Mode, root: Path) -> None:
         self.root = root
