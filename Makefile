@@ -10,7 +10,7 @@ SOURCES := cli.py meson.build pyproject.toml $(shell find kvwasi guest-db build_
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint native-test crash-test dev clean
+.PHONY: help demo test bench lint native-test crash-test torture dev clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
