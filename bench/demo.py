@@ -117,6 +117,10 @@ def prove(place: Path, entries: Sequence[Entry], kills: int) -> None:
     generator = random.Random(SEED + 1)
     groups = transactions(entries)
     present = 0
+    print(
+        "loaded in transactions of 1 to 20 keys by writers that are killed, each going on where the last one died:"
+    )
+    print("             acknowledged  found       in flight  keys, hash for hash  anything else")
     for number in range(1, kills + 1):
         wanted = max(present, len(groups) * number // (kills + 1))
         command = writer_command(path, data, present)
@@ -125,13 +129,12 @@ def prove(place: Path, entries: Sequence[Entry], kills: int) -> None:
         keys = sum(map(len, groups[:present]))
         flight = "whole" if present > acknowledged else "absent"
         print(
-            f"  SIGKILL {number}: {acknowledged:5} transactions acknowledged, all there, the next {flight};"
+            f"  SIGKILL {number}  {acknowledged:12}  all there  {flight:>9}  {keys:20}  nothing", flush=True
         )
-        print(f"             {keys:5} keys, hash for hash, and nothing else", flush=True)
     subprocess.run(writer_command(path, data, present), check=True, stdout=subprocess.DEVNULL)
     if judge(path, groups, len(groups)) != len(groups):
         raise LostError("the last writer's transactions are not all there")
-    print(f"  the last writer finishes: all {len(entries)} keys are there, hash for hash")
+    print(f"  the last writer is let finish: all {len(entries)} keys are there, hash for hash")
 
 
 def race(data: Dataset, turns: int, directory: Path) -> None:
