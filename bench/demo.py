@@ -117,9 +117,7 @@ def prove(place: Path, entries: Sequence[Entry], kills: int) -> None:
     generator = random.Random(SEED + 1)
     groups = transactions(entries)
     present = 0
-    print(
-        "loaded in transactions of 1 to 20 keys by writers that are killed, each going on where the last one died:"
-    )
+    print("loaded in transactions of 1 to 20 keys by writers that are killed; each goes on where one died:")
     print("             acknowledged  found       in flight  keys, hash for hash  anything else")
     for number in range(1, kills + 1):
         wanted = max(present, len(groups) * number // (kills + 1))
