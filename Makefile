@@ -24,8 +24,8 @@ test: $(STAMPS)/installed ## all tests of the installed package
 bench: $(STAMPS)/installed ## kvwasi against LMDB, the WASI host against native code; writes bench/results/
 	@mkdir -p build
 	@$(BIN)/python bench/run.py
-	@$(BIN)/python bench/wasi/case7973.py --directory build
-	@$(BIN)/python bench/wasi/calls.py --directory build
+	@$(BIN)/python bench/wasi/case7973.py --directory "$(CURDIR)/build"
+	@$(BIN)/python bench/wasi/calls.py --directory "$(CURDIR)/build"
 
 lint: $(STAMPS)/requirements ## ruff and mypy
 	$(BIN)/ruff check .
