@@ -8,7 +8,6 @@ import os
 import threading
 import warnings
 import weakref
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -82,40 +81,48 @@ class Problem:
 
 
 class _Handle:
-    """The session and the lock of an open store, and their end. Known to the process until then."""
+    """The session and the lock of a store, and their end. Known to the process until then."""
 
     open: dict[int, _Handle] = {}  # noqa: RUF012  (of the process, on purpose)
-    dropped: deque[_Handle] = deque()  # noqa: RUF012
 
-    def __init__(self, session: _engine.Session, lock: FileLock) -> None:
-        self.session = session
-        self.lock = lock
+    def __init__(self) -> None:
+        self.lock: FileLock | None = None
+        self.session: _engine.Session | None = None
+        self.store: weakref.ref[Store] | None = None
         self.closing = threading.Lock()
         self.open[id(self)] = self
 
     def close(self) -> None:
-        if self.session.inherited:
+        session = self.session
+        if session is not None and session.inherited:
             return
         with self.closing:
-            if self.open.pop(id(self), None) is None:
-                return
             try:
-                self.session.close()
+                if session is not None and id(self) in self.open:
+                    session.close()
             finally:
-                self.lock.release()
-
-    def drop(self) -> None:
-        """The store's last reference is gone: at any moment of any thread, so closing is left for later."""
-        if self.session.inherited or id(self) not in self.open:
-            return
-        self.dropped.append(self)
-        warnings.warn(f"unclosed kvwasi store {self.session.path!r}", ResourceWarning, stacklevel=2)
+                # An interrupt may have come before anything was closed: then it can be done again.
+                if session is None or session.closed:
+                    if self.lock is not None:
+                        self.lock.release()
+                    self.open.pop(id(self), None)
 
     @classmethod
     def close_dropped(cls) -> None:
-        while cls.dropped:
-            with contextlib.suppress(IndexError, KvError):
-                cls.dropped.popleft().close()
+        """Close those whose store is gone, which no finalizer does: it may run at any moment of any thread.
+
+        And finish what an interrupt left half closed.
+        """
+        for handle in list(cls.open.values()):
+            gone = handle.store is not None and handle.store() is None
+            if gone or (handle.session is not None and handle.session.closed):
+                with contextlib.suppress(KvError):
+                    handle.close()
+
+
+def _warn_of_drop(session: _engine.Session) -> None:
+    if not session.closed and not session.inherited:
+        warnings.warn(f"unclosed kvwasi store {session.path!r}", ResourceWarning, stacklevel=2)
 
 
 @atexit.register
@@ -155,8 +162,8 @@ class Store(_engine.StoreVerbs, OrderedEntries):
     def __init__(self, session: _engine.Session, handle: _Handle, sync: SyncMode) -> None:
         self._handle = handle
         self._sync: SyncMode = sync
-        self._finalizer = weakref.finalize(self, handle.drop)
-        self._finalizer.atexit = False
+        handle.store = weakref.ref(self)
+        weakref.finalize(self, _warn_of_drop, session).atexit = False
 
     # --- state ---
 
@@ -256,7 +263,8 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         it was or compacted.
         """
         self._session.compact()
-        self._handle.lock.identify()
+        if self._handle.lock is not None:
+            self._handle.lock.identify()
 
     def close(self) -> None:
         """Sync and close. Open transactions are rolled back. A second call does nothing.
@@ -265,7 +273,6 @@ class Store(_engine.StoreVerbs, OrderedEntries):
             StorageError: the last flush failed.
             PoisonedError: an earlier one failed, and not everything is known to be on disk.
         """
-        self._finalizer.detach()
         self._handle.close()
 
     def __enter__(self) -> Self:
@@ -361,9 +368,10 @@ def open(
     _check_arguments(flag, sync, interval_ms, timeout, sector_bytes)
     _Handle.close_dropped()
     module.ensure_loaded()
-    lock = _acquire(path, flag)
+    handle = _Handle()
     try:
-        session = _engine.Session(
+        handle.lock = lock = _acquire(path, flag)
+        handle.session = _engine.Session(
             lock.path,
             os.fsencode(os.path.dirname(lock.path)),
             b"/" + os.fsencode(os.path.basename(lock.path)),
@@ -373,11 +381,11 @@ def open(
             interval_ms=interval_ms if sync == "interval" else 0,
             timeout=timeout,
         )
+        lock.identify()
+        return Store(handle.session, handle, sync)
     except BaseException:
-        lock.release()
+        handle.close()
         raise
-    lock.identify()
-    return Store(session, _Handle(session, lock), sync)
 
 
 __all__ = ["Flag", "Problem", "Stats", "Store", "StrPath", "SyncMode", "open"]

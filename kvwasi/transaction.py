@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from kvwasi.engine import _engine
 from kvwasi.ranges import OrderedEntries
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from kvwasi.store import Store
 
 
@@ -30,45 +27,8 @@ class Transaction(_engine.TransactionVerbs, OrderedEntries):
     {b'a': b'1', b'b': b'12'}
     """
 
-    _ended = False  # by a call of commit or rollback
-
     def __init__(self, session: _engine.Session, durable: bool, store: Store) -> None:
         self._store = store  # as long as the transaction lives, so does the store
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if not self.active:
-            if kind is None and not self._ended:
-                self.commit()  # says why it can't be committed: the store was closed
-            return
-        if kind is None:
-            self.commit()
-        else:
-            self.rollback()
-
-    def commit(self) -> None:
-        """Make the changes, all at once; with ``sync="commit"`` they are on disk when this returns.
-
-        Raises:
-            DiskFullError: nothing was changed.
-            StorageError: a write or the flush failed: whether the commit is on disk shows on reopening.
-            ClosedError: it has ended already.
-        """
-        self._ended = True
-        super().commit()
-
-    def rollback(self) -> None:
-        """Drop the changes.
-
-        Raises:
-            ClosedError: it has ended already.
-        """
-        self._ended = True
-        super().rollback()
 
     def __repr__(self) -> str:
         state = "open" if self.active else "ended"

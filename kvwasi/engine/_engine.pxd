@@ -83,7 +83,7 @@ cdef extern from "runtime.h" nogil:
 
 cdef extern from "session.h" nogil:
     enum:
-        KVE_CLOSED, KVE_BROKEN, KVE_OWN_TRANSACTION, KVE_MUST_WAIT, KVE_SLICE, KVE_ENDED
+        KVE_HOST_IO, KVE_CLOSED, KVE_BROKEN, KVE_OWN_TRANSACTION, KVE_MUST_WAIT, KVE_SLICE, KVE_ENDED
     ctypedef struct kve_failure:
         uint64_t position
         uint32_t detail
@@ -96,7 +96,8 @@ cdef extern from "session.h" nogil:
         bint read_only
         uint64_t transaction
         char *message
-    kve_session *kve_session_new(const kvw_api *, const char *directory, bint read_only, char *message)
+    kve_session *kve_session_new(const kvw_api *, const char *directory, bint read_only, int *os_error,
+                                 char *message)
     void kve_session_drop(kve_session *)
     void kve_session_free(kve_session *)
     int kve_watch_forks()

@@ -17,8 +17,7 @@ from cpython.unicode cimport PyUnicode_CheckExact
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-import sys
-import warnings
+import os
 
 from kvwasi.engine import status as _status
 

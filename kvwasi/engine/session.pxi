@@ -22,13 +22,16 @@ cdef class Session:
         cdef uint32_t name_length = <uint32_t>len(name)
         cdef bint read_only = (flags & KV_OPEN_READ_ONLY) != 0
         cdef int status
+        cdef int os_error
         memset(&failure, 0, sizeof(failure))
         self.path = path
         self.durable = durable
         self.timeout = timeout
         _need_api()
         with nogil:
-            self.c = kve_session_new(_api, directory_c, read_only, message)
+            self.c = kve_session_new(_api, directory_c, read_only, &os_error, message)
+        if self.c == NULL and os_error != 0:
+            raise _status.error(KVE_HOST_IO, os.fsdecode(directory), 0, 0, os_error, "")
         if self.c == NULL:
             raise _status.errors.EngineError(f"{path}: {(<bytes>message).decode('utf-8', 'replace')}")
         with nogil:

@@ -318,6 +318,7 @@ cdef class TransactionVerbs(Verbs):
     """A transaction that is open from its making until commit, rollback, or the last reference is gone."""
 
     cdef bint durable
+    cdef bint ended  # by a call of commit or rollback
 
     def __cinit__(self, Session session not None, bint durable, *args):
         cdef kve_failure failure
@@ -343,12 +344,29 @@ cdef class TransactionVerbs(Verbs):
         """Whether it is neither committed nor rolled back."""
         return kve_alive(self.c) == 0 and self.c.open and self.c.transaction == self.transaction
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        # Here and not in Python, so that no signal's exception comes between the block and its end.
+        if kind is None and not self.ended:
+            self.commit()
+        elif self.active:
+            self.rollback()
+
     def commit(self):
-        """Make the changes, all of them at once; with ``sync="commit"`` they are on disk on return."""
+        """Make the changes, all at once; with ``sync="commit"`` they are on disk when this returns.
+
+        Raises:
+            DiskFullError: nothing was changed.
+            StorageError: a write or the flush failed: whether the commit is on disk shows on reopening.
+            ClosedError: it has ended already.
+        """
         cdef kve_failure failure
         cdef int status
         self.enter()
         kve_unlock(self.c)
+        self.ended = True
         memset(&failure, 0, sizeof(failure))
         with nogil:
             status = kve_txn_commit(self.c, self.transaction, self.durable, &failure)
@@ -356,11 +374,16 @@ cdef class TransactionVerbs(Verbs):
             raise self._session.error(status, &failure)
 
     def rollback(self):
-        """Drop the changes."""
+        """Drop the changes.
+
+        Raises:
+            ClosedError: it has ended already.
+        """
         cdef kve_failure failure
         cdef int status
         self.enter()
         kve_unlock(self.c)
+        self.ended = True
         memset(&failure, 0, sizeof(failure))
         with nogil:
             status = kve_txn_rollback(self.c, self.transaction, &failure)

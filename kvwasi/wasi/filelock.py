@@ -11,9 +11,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import stat
 import threading
+import weakref
+from typing import ClassVar
 
 __all__ = ["FileLock", "LockHeldError", "UnsuitableFileError", "locate"]
 
@@ -73,6 +76,9 @@ def locate(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> tuple[s
 class FileLock:
     """The lock of one opener. ``exclusive`` for a writer; a reader shares it with other readers.
 
+    It ends with :meth:`release`, or with the last reference: an exception of a signal handler may come before
+    anybody owns it.
+
     Args:
         path: real path of the database.
 
@@ -81,22 +87,24 @@ class FileLock:
         OSError: the lock file can't be made or locked.
     """
 
-    _guard = threading.Lock()
-    _held: list[FileLock] = []  # noqa: RUF012  (of the process, on purpose)
+    _guard: ClassVar[threading.Lock] = threading.Lock()
+    _held: ClassVar[weakref.WeakSet[FileLock]] = weakref.WeakSet()  # in this process
 
     def __init__(self, path: str, *, exclusive: bool) -> None:
         self.path = path
         self.exclusive = exclusive
-        self._fd = -1
+        self._file: io.FileIO | None = None  # closes itself
         self._identity: tuple[int, int] | None = None
         with self._guard:
             self.identify()
-            for other in self._held:
+            for other in list(self._held):
                 same = other.path == path or (self._identity and other._identity == self._identity)
                 if same and (exclusive or other.exclusive):
                     raise LockHeldError(path, (os.getpid(),))
-            self._fd = self._lock()
-            self._held.append(self)
+            self._file = self._open()
+            if self._file is not None:
+                self._lock(self._file)
+            self._held.add(self)
 
     def identify(self) -> None:
         """Look again which file lies at the path: it has been made or replaced."""
@@ -105,56 +113,49 @@ class FileLock:
             status = os.stat(self.path)
             self._identity = (status.st_dev, status.st_ino)
 
-    def _lock(self) -> int:
+    def _open(self) -> io.FileIO | None:
         name = self.path + "-lock"
         flags = os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            fd = os.open(name, flags | os.O_RDWR | os.O_CREAT, 0o666)
+            return io.FileIO(os.open(name, flags | os.O_RDWR | os.O_CREAT, 0o666), "r+")
         except OSError as error:
             if self.exclusive or error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM):
                 raise
             try:  # a reader needs no more than to read it, and nothing where nobody can write
-                fd = os.open(name, flags | os.O_RDONLY)
+                return io.FileIO(os.open(name, flags | os.O_RDONLY), "r")
             except FileNotFoundError:
-                return -1
+                return None
+
+    def _lock(self, file: io.FileIO) -> None:
         try:
-            fcntl.flock(fd, (fcntl.LOCK_EX if self.exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-            if self.exclusive:
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+            fcntl.flock(file, (fcntl.LOCK_EX if self.exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
-            pids = _holders(fd)
-            os.close(fd)
+            pids = _holders(file.fileno())
+            file.close()
             raise LockHeldError(self.path, pids) from None
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
+        if self.exclusive:
+            os.ftruncate(file.fileno(), 0)
+            os.pwrite(file.fileno(), b"%d\n" % os.getpid(), 0)
 
     def release(self) -> None:
-        """Unlock. A child process only drops its copy."""
+        """Unlock, also for the copies of the descriptor that child processes may have. Can be repeated."""
+        if self._file is not None and not self._file.closed:
+            with contextlib.suppress(OSError):
+                if self.exclusive:
+                    os.ftruncate(self._file.fileno(), 0)
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._file.close()
         with self._guard:
-            if self in self._held:
-                self._held.remove(self)
-            fd, self._fd = self._fd, -1
-        if fd < 0:
-            return
-        with contextlib.suppress(OSError):
-            if self.exclusive:
-                os.ftruncate(fd, 0)
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        os.close(fd)
+            self._held.discard(self)
 
     @classmethod
     def _after_fork_in_child(cls) -> None:
         """The parent's locks are not ours; and a child that outlives the parent must not keep them."""
         cls._guard = threading.Lock()
-        for lock in cls._held:
-            if lock._fd >= 0:
-                with contextlib.suppress(OSError):
-                    os.close(lock._fd)
-            lock._fd = -1
-        cls._held = []
+        for lock in list(cls._held):
+            if lock._file is not None:
+                lock._file.close()  # of a copy: that does not unlock
+        cls._held = weakref.WeakSet()
 
 
 os.register_at_fork(after_in_child=FileLock._after_fork_in_child)

@@ -154,7 +154,7 @@ static bool find_block(kve_session *session, char *message)
     return fits;
 }
 
-static bool session_start(kve_session *session, const char *directory, char *message)
+static bool session_start(kve_session *session, const char *directory, int *os_error, char *message)
 {
     const kvw_wasmtime *wasmtime = session->wasmtime;
     session->host = session->api->host_new();
@@ -167,15 +167,16 @@ static bool session_start(kve_session *session, const char *directory, char *mes
     }
     session->context = wasmtime->wasmtime_store_context(session->store);
     uint32_t flags = KVW_PREOPEN_EXCLUSIVE | (session->read_only ? KVW_PREOPEN_READ_ONLY : 0);
-    int error = session->api->preopen(session->host, directory, "/", flags);
-    if (error != 0) snprintf(message, KVE_MESSAGE_SIZE, "cannot open %.150s: %.60s", directory, strerror(error));
-    bool ok = error == 0 && instantiate(session, linker, message) && find_block(session, message);
+    *os_error = session->api->preopen(session->host, directory, "/", flags);
+    bool ok = *os_error == 0 && instantiate(session, linker, message) && find_block(session, message);
     wasmtime->wasmtime_linker_delete(linker);
     return ok;
 }
 
-kve_session *kve_session_new(const kvw_api *api, const char *directory, bool read_only, char *message)
+kve_session *kve_session_new(const kvw_api *api, const char *directory, bool read_only, int *os_error,
+                             char *message)
 {
+    *os_error = 0;
     kve_session *session = calloc(1, sizeof *session);
     if (session == NULL) {
         snprintf(message, KVE_MESSAGE_SIZE, "no memory for the engine");
@@ -194,7 +195,7 @@ kve_session *kve_session_new(const kvw_api *api, const char *directory, bool rea
     pthread_cond_init(&session->flush_done, &attributes);
     pthread_cond_init(&session->flusher_wake, &attributes);
     pthread_condattr_destroy(&attributes);
-    session->open = session_start(session, directory, message);
+    session->open = session_start(session, directory, os_error, message);
     if (session->open) return session;
     kve_session_drop(session);
     kve_session_free(session);

@@ -135,8 +135,10 @@ typedef struct kve_session {
 
 /* --- instance.c: the guest in wasmtime --- */
 
-/* Instantiate the guest over `directory`. NULL with `error` (256 bytes) filled. */
-kve_session *kve_session_new(const kvw_api *api, const char *directory, bool read_only, char *error);
+/* Instantiate the guest over `directory`. NULL: it can't be opened, with the OS's errno in `*os_error`; or, with 0 there,
+ * `message` (KVE_MESSAGE_SIZE bytes) says what failed. */
+kve_session *kve_session_new(const kvw_api *api, const char *directory, bool read_only, int *os_error,
+                             char *message);
 /* Drop the guest's instance and descriptors; the session stays, closed. Under the lock. */
 void kve_session_drop(kve_session *session);
 /* Free a dropped session (or, in a child process, forget it). */
