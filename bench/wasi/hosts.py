@@ -27,17 +27,32 @@ class Run:
 
 
 class Program:
-    """A program of ``programs/``, compiled for the machine and for WASI."""
+    """A program, compiled for the machine and for WASI.
 
-    def __init__(self, name: str, directory: Path) -> None:
-        source = str(PROGRAMS / f"{name}.c")
+    Arguments:
+        name: of the program.
+        directory: where the two binaries go.
+        sources: by default the file of that name in ``programs/``.
+        flags, wasi_flags: of the compiler, in both and only for WASI.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        sources: Sequence[Path] | None = None,
+        flags: Sequence[str] = ("-Wall", "-Wextra", "-Werror"),
+        wasi_flags: Sequence[str] = (),
+    ) -> None:
+        files = [str(path) for path in sources or [PROGRAMS / f"{name}.c"]]
         self._native = directory / name
         self._module = directory / f"{name}.wasm"
         zig = [sys.executable, "-m", "ziglang", "cc"]
         native = next(([cc] for cc in ("cc", "gcc", "clang") if shutil.which(cc)), zig)
-        flags = ["-O2", "-Wall", "-Wextra", "-Werror"]
-        subprocess.run([*native, *flags, "-D_GNU_SOURCE", source, "-o", str(self._native)], check=True)
-        subprocess.run([*zig, "--target=wasm32-wasi", *flags, source, "-o", str(self._module)], check=True)
+        both = ["-O2", *flags, *files, "-lm"]
+        subprocess.run([*native, "-D_GNU_SOURCE", *both, "-o", str(self._native)], check=True)
+        wasi = [*zig, "--target=wasm32-wasi", *wasi_flags, *both]
+        subprocess.run([*wasi, "-o", str(self._module)], check=True)
 
     def run(self, host: str, args: Sequence[str], directory: Path) -> Run:
         """Run it in ``directory``, in a process of its own. Raises RuntimeError when it fails."""
