@@ -2,8 +2,8 @@
 
     python bench/wasi/real.py [--turns N] [--directory DIR] [--sources DIR]
 
-Their sources are fetched from PyPI and npm, with ``pip`` and ``npm``, compiled for the machine and, by zig, for
-WASI. What they print and write is the same on each host, or the run is void.
+Their sources are fetched from PyPI and npm, with ``pip`` and ``npm``, compiled for the machine and, by zig,
+for WASI. What they print and write is the same on each host, or the run is void.
 """
 
 import argparse

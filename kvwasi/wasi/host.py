@@ -95,6 +95,7 @@ class Wasi:
         stderr: Stdio = 2,
         preopens: Iterable[Preopen] = (),
     ) -> None:
+        self._attached: wasmtime.Store | None = None
         self._args = list(args)
         self._env = list(env.items() if isinstance(env, Mapping) else env)
         for text in (*self._args, *(part for pair in self._env for part in pair)):
@@ -164,6 +165,7 @@ class Wasi:
         context = ctypes.cast(store._context(), ctypes.c_void_p).value
         assert context is not None
         self._host.attach(context, ctypes.addressof(memory._memory))
+        self._attached = store  # lives as long as its address is in use
 
     def watch(self, watcher: Watcher | None) -> None:
         """Have every storage call told to ``watcher``, which may fail it or cut it short; None ends that.

@@ -182,6 +182,22 @@ def test_a_linker_may_outlive_its_host(root: Path) -> None:
     assert call(store, 3) == 8
 
 
+def test_a_linker_with_instances_in_two_stores(guest: Guest, root: Path) -> None:
+    """The one that is attached is quicker; the other's calls work on its own memory."""
+    linker, store = wasmtime.Linker(ENGINE), wasmtime.Store(ENGINE)
+    assert guest.wasi
+    guest.wasi.add_to_linker(linker)
+    guest.wasi.add_to_store(store)
+    other = linker.instantiate(store, MODULE).exports(store)
+    memory, call = other["memory"], other["fd_prestat_get"]
+    assert isinstance(memory, wasmtime.Memory)
+    assert isinstance(call, wasmtime.Func)
+    before = guest.get(0, guest.size)
+    assert call(store, 3, 64) == 0
+    assert memory.read(store, 64, 72) == b"\0\0\0\0\1\0\0\0"
+    assert guest.get(0, guest.size) == before
+
+
 def test_every_descriptor_is_closed_at_the_end(mode: Mode, root: Path) -> None:
     before = os.listdir("/proc/self/fd")
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""SQLite, zstd and brotli give the same on every host. Their sources come from registries, and compiling takes minutes:
+"""SQLite, zstd and brotli give the same on every host. Fetching and compiling them takes minutes:
 
 KVWASI_REAL_PROGRAMS=1 pytest tests/wasi/test_real_programs.py
 """

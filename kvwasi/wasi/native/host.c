@@ -61,6 +61,7 @@ void kvw_host_close(kvw_host *host)
 void kvw_host_free(kvw_host *host)
 {
     kvw_host_close(host);
+    host->hook = NULL;
     kvw_release(host);
 }
 
@@ -157,7 +158,8 @@ static wasm_trap_t *on_call(void *env, wasmtime_caller_t *caller, wasmtime_val_r
     const kvw_wasmtime *w = host->wasmtime;
     kvw_memory memory; /* its address and size may change at every call */
     (void)length;
-    if (host->context) {
+    /* Another store's instance may use the same linker: then the memory is that of the caller, too. */
+    if (host->context && w->wasmtime_caller_context(caller) == host->context) {
         memory.size = w->wasmtime_memory_data_size(host->context, &host->memory);
         if (KVW_UNLIKELY(memory.size != host->seen.size)) /* only growing moves it */
             host->seen = (kvw_memory){w->wasmtime_memory_data(host->context, &host->memory), memory.size};
