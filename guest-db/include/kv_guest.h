@@ -202,7 +202,7 @@ KV_EXPORT(kv_guest_sync_failed) kv_status kv_guest_sync_failed(int32_t os_error)
 KV_EXPORT(kv_guest_flush) kv_status kv_guest_flush(void);
 
 /* A cursor over KV_VIEW_PUBLISHED keeps the state of its opening until closed; over KV_VIEW_TRANSACTION it follows
- * the transaction and ends with it. */
+ * the transaction and is closed with it. */
 KV_EXPORT(kv_guest_cursor_open)
 kv_status kv_guest_cursor_open(uint32_t table, uint32_t start_length, uint32_t stop_length, uint32_t view,
                                uint32_t flags);

@@ -53,7 +53,7 @@ kv_status kv_cursor_close(kv_db *db, uint32_t handle) {
 void kv_cursors_end_transaction(kv_db *db) {
     for (uint32_t handle = 0; db->cursor_count > 0 && handle < KV_CURSORS_MAX; handle++)
         if (db->cursors[handle] != NULL && db->cursors[handle]->view == KV_VIEW_TRANSACTION)
-            db->cursors[handle]->done = true;
+            (void)kv_cursor_close(db, handle);
 }
 
 static void begin(const kv_cursor *cursor, kv_walk *walk) {

@@ -196,7 +196,7 @@ kv_status kv_run_reserve(kv_file *file, uint32_t key_length, uint32_t value_leng
 kv_status kv_cursor_open(kv_db *db, kv_key start, kv_key stop, uint32_t view, uint32_t flags, uint32_t *handle);
 kv_status kv_cursor_next(kv_db *db, uint32_t handle, uint32_t limit, uint8_t *to, uint32_t capacity, uint64_t *count);
 kv_status kv_cursor_close(kv_db *db, uint32_t handle);
-void kv_cursors_end_transaction(kv_db *db); /* end those over the transaction */
+void kv_cursors_end_transaction(kv_db *db); /* close those over the transaction */
 
 /* stored.c: the record behind an entry of the index. */
 #define KV_PIECE_BYTES (256u << 10) /* large values are read and copied by pieces */

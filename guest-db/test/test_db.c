@@ -201,11 +201,29 @@ static void test_readers_between_a_large_commit_and_its_flush(void) {
     history_free(&h);
 }
 
+static void test_cursors_of_a_transaction_are_closed_with_it(void) {
+    disk_reset();
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    const kv_key none = {NULL, 0};
+    uint32_t handle;
+    uint64_t count;
+    static _Alignas(8) uint8_t buffer[4096];
+    for (uint32_t i = 0; i < KV_CURSORS_MAX + 8; i++) { /* none is left behind */
+        CHECK_EQUAL(kv_txn_begin(db), KV_OK);
+        CHECK_EQUAL(kv_cursor_open(db, none, none, KV_VIEW_TRANSACTION, 0, &handle), KV_OK);
+        CHECK_EQUAL(i % 2 ? kv_txn_commit(db, 0) : kv_txn_rollback(db), KV_OK);
+        CHECK_EQUAL(kv_cursor_next(db, handle, 1, buffer, sizeof buffer, &count), KV_INVALID);
+    }
+    CHECK_EQUAL(db->cursor_count, 0);
+    kv_db_free(db);
+}
+
 int main(void) {
     RUN(test_arguments);
     RUN(test_what_is_not_durable_is_not_seen);
     RUN(test_a_failed_flush_poisons);
     RUN(test_cursors_keep_their_version);
+    RUN(test_cursors_of_a_transaction_are_closed_with_it);
     RUN(test_histories);
     CHECK(guesses_settled > 1000);
     RUN(test_readers_between_a_large_commit_and_its_flush);
