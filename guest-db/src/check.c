@@ -27,7 +27,9 @@ kv_status kv_check_begin(kv_db *db) {
     if (db->file->poisoned) return KV_POISONED;
     kv_check_end(db);
     kv_check *check = &db->check;
-    kv_status status = kv_chain_find(db->file, &check->chain);
+    kv_status status = kv_db_settle(db);
+    if (status != KV_OK) return status;
+    status = kv_chain_find(db->file, &check->chain);
     if (status != KV_OK) return kv_db_fail(db, status);
     uint32_t held = db->published.pin;
     uint32_t pin = held != KV_NO_PIN ? kv_nodes_pin_again(&db->nodes, held) : kv_pin_head(db);

@@ -13,6 +13,8 @@ kv_status kv_compact_begin(kv_db *db) {
     kv_status status = kv_db_writable(db, 0);
     if (status != KV_OK) return status;
     if (db->published.pin != KV_NO_PIN) return KV_BUSY; /* commits that wait for their flush */
+    status = kv_db_settle(db);
+    if (status != KV_OK) return status;
     kv_compaction *c = &db->compaction;
     *c = (kv_compaction){.source = {db->head, KV_NO_PIN}};
     char path[KV_PATH_MAX + 16];
@@ -156,9 +158,11 @@ static kv_status install(kv_db *db) {
     kv_file_release(db->file);
     db->file = c->target;
     db->head = c->root;
+    for (int slot = 0; slot < 2; slot++) db->file->slot_start[slot] = db->file->slot_written[slot];
     db->durable = db->committed_end = kv_log_position(db->file);
     db->close_marked = false;
     kv_hash_clear(&db->hash);
+    kv_collect_end(db);
     *c = (kv_compaction){.source = {.pin = KV_NO_PIN}};
     return KV_OK;
 }

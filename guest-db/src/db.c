@@ -75,6 +75,7 @@ kv_status kv_db_open(const kv_open_options *options, kv_db **opened) {
     memcpy(db->path, options->path, length + 1);
     db->published.pin = db->flushing.pin = db->txn.base_pin = KV_NO_PIN;
     db->check.version.pin = db->compaction.source.pin = KV_NO_PIN;
+    db->collection.loaded.sector = UINT64_MAX;
     kv_status status = kv_nodes_init(&db->nodes);
     if (status == KV_OK) status = open_file(db, options);
     if (status != KV_OK) return status;
@@ -88,7 +89,8 @@ kv_status kv_db_open(const kv_open_options *options, kv_db **opened) {
 kv_status kv_db_close_mark(kv_db *db) {
     if (db->file->poisoned) return KV_POISONED;
     if (db->read_only || db->close_marked) return KV_OK;
-    if (db->txn.state != KV_TXN_NONE || db->durable < db->committed_end) return KV_BUSY;
+    bool waiting = kv_log_is_waiting(db->file) && db->committed_end != kv_log_position(db->file);
+    if (db->txn.state != KV_TXN_NONE || db->durable < db->committed_end || waiting) return KV_BUSY;
     kv_record mark = {
         .type = KV_RECORD_CLOSE, .flags = KV_FLAG_COMMIT, .commit = ++db->last_commit, .confirmed = db->durable};
     kv_status status = kv_log_append(db->file, &mark, NULL);
@@ -111,6 +113,7 @@ void kv_db_free(kv_db *db) {
         free(db->cursors[handle]);
     }
     kv_check_end(db);
+    kv_collect_end(db);
     kv_file_release(db->file);
     kv_nodes_destroy(&db->nodes);
     kv_hash_destroy(&db->hash);
@@ -148,11 +151,12 @@ kv_status kv_db_get(kv_db *db, kv_key key, uint32_t view, kv_value_ref *value) {
         if (key.length == 0) return KV_KEY_EMPTY;
         return key.length <= KV_KEY_MAX ? KV_NOT_FOUND : KV_KEY_TOO_LARGE;
     }
-    if (may_guess && db->published.pin == KV_NO_PIN && db->txn.state == KV_TXN_NONE) {
+    *value = kv_db_value_ref(db, db->file, &place);
+    bool settled = db->published.pin == KV_NO_PIN && db->txn.state == KV_TXN_NONE && value->where == KV_WHERE_FILE;
+    if (may_guess && settled) {
         kv_hash_fit(&db->hash, root->count);
         kv_hash_put(&db->hash, key, place.offset - key.length - KV_RECORD_HEADER_BYTES, 0);
     }
-    *value = kv_db_value_ref(db, db->file, &place);
     return KV_OK;
 }
 
@@ -171,7 +175,7 @@ kv_status kv_db_stats(kv_db *db, kv_guest_stats_result *stats) {
     if (status != KV_OK) return kv_db_fail(db, status);
     *stats = (kv_guest_stats_result){.keys = root->count,
                                      .file_bytes = size,
-                                     .live_bytes = root->live_bytes,
+                                     .live_bytes = root->live_bytes + root->large_bytes,
                                      .sectors = file->sector_count,
                                      .sector_bytes = file->sector_bytes,
                                      .commits = db->last_commit,

@@ -27,6 +27,7 @@ typedef struct kv_txn {
     kv_log_mark log_mark;
     uint64_t commit;
     uint32_t records;
+    uint64_t log_bytes;
     bool has_external;
     uint8_t era; /* of its entries in the hash; 0: its writes drop theirs */
 } kv_txn;
@@ -88,6 +89,17 @@ typedef struct kv_compaction {
     kv_xxh64_state large_sum;
 } kv_compaction;
 
+/* Emptying the oldest sector of the log. */
+typedef struct kv_collection {
+    kv_sector_bytes loaded;
+    uint64_t emptied;   /* sectors at the front of the log that are empty, but not free yet */
+    uint32_t offset;    /* in the sector behind them: of the next record */
+    bool blocked;       /* by a damaged record, which is never moved */
+    bool starved;       /* the sector to empty is not durable yet */
+    uint64_t slot_generation[2]; /* what the flush under way makes durable of each superblock slot */
+    uint64_t moved_bytes;
+} kv_collection;
+
 typedef struct kv_recovery_report {
     uint64_t commits, discarded_bytes;
 } kv_recovery_report;
@@ -104,6 +116,7 @@ typedef struct kv_db {
     uint64_t durable;       /* log position: all before it is durable */
     uint64_t committed_end; /* log position behind the last commit */
     uint64_t last_commit;
+    uint64_t last_txn_bytes; /* what the next one will probably take */
     uint64_t position; /* result: where KV_NEEDS_SYNC is satisfied */
     bool close_marked; /* the log ends with the mark of a clean close */
     kv_txn txn;
@@ -112,6 +125,7 @@ typedef struct kv_db {
     uint32_t cursor_count;
     kv_check check;
     kv_compaction compaction;
+    kv_collection collection;
     kv_recovery_report recovered;
     kv_error error;
     char path[KV_PATH_MAX];
@@ -136,7 +150,7 @@ const kv_root *kv_db_root(const kv_db *db, uint32_t view);
 kv_value_ref kv_db_value_ref(const kv_db *db, const kv_file *file, const kv_place *place);
 kv_status kv_db_fail(kv_db *db, kv_status status); /* take over the file's error */
 kv_status kv_check_key(kv_key key);
-/* Bytes of the record of a value, with padding: what counts as live. */
+/* Bytes that the record of a value takes in the log. */
 uint64_t kv_live_bytes(uint32_t key_length, uint32_t value_length);
 
 /* create.c */
@@ -173,6 +187,7 @@ kv_status kv_db_sync_begin(kv_db *db); /* sets db->position */
 kv_status kv_db_synced(kv_db *db, uint64_t position);
 kv_status kv_db_sync_failed(kv_db *db, int32_t os_error);
 kv_status kv_db_flush(kv_db *db);
+kv_status kv_db_settle(kv_db *db); /* write moved records that wait for a commit to take them along */
 
 /* txn.c */
 kv_status kv_txn_begin(kv_db *db);
@@ -214,6 +229,16 @@ void kv_last_key_seek(const kv_last_key *last, kv_walk *walk);
 kv_status kv_check_begin(kv_db *db);
 kv_status kv_check_step(kv_db *db, kv_problem *problems, uint32_t capacity, uint64_t *count);
 void kv_check_end(kv_db *db);
+
+/* collect.c: space that dead records take in the log is used again. */
+kv_status kv_collect_begin(kv_db *db); /* after recovery: find the free sectors */
+void kv_collect_end(kv_db *db);
+/* Before a commit of so many bytes, with no transaction open: move some live records of the oldest sector to the log's end,
+ * where they wait to be written with the commit. */
+void kv_collect_step(kv_db *db, uint64_t bytes);
+void kv_collect_flush_begins(kv_db *db);
+void kv_collect_flushed(kv_db *db);
+bool kv_collect_wants_flush(const kv_db *db); /* sectors wait for it that nobody else will ask for */
 
 /* compact.c */
 kv_status kv_compact_begin(kv_db *db);

@@ -21,6 +21,8 @@ void kv_file_release(kv_file *file) {
     if (file == NULL || --file->references > 0) return;
     if (file->fd >= 0) close(file->fd);
     free(file->sectors);
+    free(file->log_sectors.numbers);
+    free(file->free.numbers);
     free(file->log.buffer);
     free(file);
 }

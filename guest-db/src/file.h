@@ -18,6 +18,8 @@ typedef struct kv_error {
 /* What is known of a sector. `type` 0: no valid header (free, never written, or damaged). */
 typedef struct kv_sector {
     uint64_t generation, salt, previous;
+    uint64_t emptied;       /* log: position behind the last record that was moved out of it; 0: still in use */
+    uint64_t emptied_epoch; /* versions pinned in it or later do not refer to the sector */
     uint32_t chain, span, erases;
     uint16_t type;
     bool copies_differ; /* one of the two headers is damaged */
@@ -45,6 +47,12 @@ typedef struct kv_log {
     bool header_withheld;   /* recovery: the header goes last */
 } kv_log;
 
+/* Numbers of sectors, taken from the front and added at the back (or taken from there). */
+typedef struct kv_sector_list {
+    uint64_t *numbers;
+    uint64_t first, end, capacity;
+} kv_sector_list;
+
 /* The run of value sectors being filled. */
 typedef struct kv_run {
     uint64_t sector, generation, salt;
@@ -63,6 +71,10 @@ typedef struct kv_file {
     uint64_t sector_count, sector_capacity;
     uint64_t next_generation;
     uint64_t random; /* state of the generator of salts */
+    uint64_t slot_start[2]; /* log_generation in each superblock slot as far as it is durable; UINT64_MAX: not valid */
+    uint64_t slot_written[2]; /* as written, durable or not */
+    kv_sector_list log_sectors; /* the log, oldest first; the last is the one being written */
+    kv_sector_list free;
     kv_log log;
     kv_run run;
     kv_error error;
@@ -105,8 +117,10 @@ kv_status kv_superblock_write(kv_file *file);
 /* sector.c */
 /* Read the header of each sector there is into file->sectors. */
 kv_status kv_sectors_read(kv_file *file);
-/* Give out `span` sectors at the end of the file; nothing is written. */
+/* Give out `span` sectors, a free one for the log if there is one, else at the end of the file; nothing is written. */
 kv_status kv_sectors_add(kv_file *file, uint16_t type, uint32_t span, uint64_t previous, uint32_t chain, uint64_t *sector);
+kv_status kv_sector_list_push(kv_sector_list *list, uint64_t number);
+static inline uint64_t kv_sector_list_count(const kv_sector_list *list) { return list->end - list->first; }
 /* Both copies of a sector's header, KV_SECTOR_DATA bytes. */
 void kv_sector_encode(const kv_file *file, uint64_t sector, uint8_t *to);
 /* The sector in whose header the generation stands, or of whose run it is a part; false: none. */

@@ -22,7 +22,7 @@ kv_status kv_log_begin(kv_file *file, uint64_t previous, uint32_t chain, bool wi
     log->end = KV_SECTOR_DATA;
     log->chain = log->written_chain = chain;
     log->start = withhold_header ? KV_SECTOR_DATA : 0;
-    log->ahead = 0;
+    log->ahead = file->sectors[sector].erases > 0 ? file->sector_bytes : 0; /* a used sector has its space already */
     log->header_withheld = withhold_header;
     if (!withhold_header) kv_sector_encode(file, sector, log->buffer);
     return KV_OK;
@@ -97,6 +97,11 @@ kv_status kv_log_append(kv_file *file, kv_record *record, kv_place *place) {
     log->chain = record->sum;
     log->end += bytes;
     return KV_OK;
+}
+
+bool kv_log_is_waiting(const kv_file *file) {
+    const kv_log *log = &file->log;
+    return log->end > log->start && log->end > KV_SECTOR_DATA;
 }
 
 /* A write that failed may all the same have left a whole record: it must not be found by the next open. */

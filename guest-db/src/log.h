@@ -39,6 +39,8 @@ kv_status kv_log_write(kv_file *file, bool ahead);
 void kv_log_rewind(kv_file *file, const kv_log_mark *mark);
 kv_status kv_log_write_header(kv_file *file, uint64_t sector);
 
+/* Are there records that the file does not have yet? */
+bool kv_log_is_waiting(const kv_file *file);
 /* Address of the file's byte `offset` when it is waiting in the buffer, else NULL. */
 const uint8_t *kv_log_waiting(const kv_file *file, uint64_t offset);
 

@@ -29,18 +29,33 @@ kv_status kv_publish_commit(kv_db *db) {
     db->committed_end = kv_log_position(db->file);
     db->close_marked = false;
     db->position = db->committed_end;
-    return db->published.pin == KV_NO_PIN ? KV_OK : KV_NEEDS_SYNC;
+    return db->published.pin == KV_NO_PIN && !kv_collect_wants_flush(db) ? KV_OK : KV_NEEDS_SYNC;
+}
+
+kv_status kv_db_settle(kv_db *db) {
+    if (db->read_only || db->close_marked || db->txn.state != KV_TXN_NONE || !kv_log_is_waiting(db->file)) return KV_OK;
+    kv_log_mark mark = kv_log_now(db->file);
+    kv_status status = kv_log_write(db->file, false);
+    if (status == KV_OK) {
+        db->committed_end = kv_log_position(db->file);
+        return KV_OK;
+    }
+    kv_log_rewind(db->file, &mark); /* they go on waiting */
+    return kv_db_fail(db, status);
 }
 
 kv_status kv_db_sync_begin(kv_db *db) {
     if (db->file->poisoned) return KV_POISONED;
+    kv_status status = kv_db_settle(db);
+    if (status == KV_IO) return status;
     db->position = db->committed_end;
-    if (db->durable >= db->committed_end) return KV_OK;
+    if (db->durable >= db->committed_end && !kv_collect_wants_flush(db)) return KV_OK;
     uint32_t pin = kv_pin_head(db);
     if (pin == KV_NO_PIN) return KV_TOO_MANY_CURSORS;
     kv_nodes_unpin(&db->nodes, db->flushing.pin);
     db->flushing = (kv_version){db->head, pin};
     db->flushing_end = db->committed_end;
+    kv_collect_flush_begins(db);
     return KV_NEEDS_SYNC;
 }
 
@@ -48,6 +63,7 @@ kv_status kv_db_synced(kv_db *db, uint64_t position) {
     if (db->file->poisoned) return KV_POISONED;
     if (db->flushing.pin == KV_NO_PIN || position != db->flushing_end) return KV_INVALID;
     if (position > db->durable) db->durable = position;
+    kv_collect_flushed(db);
     kv_version flushed = db->flushing;
     db->flushing.pin = KV_NO_PIN;
     if (db->published.pin != KV_NO_PIN) {

@@ -128,10 +128,12 @@ kv_status kv_reader_next(kv_reader *reader, kv_record *record, uint64_t *positio
     return KV_OK;
 }
 
-/* The highest position that a commit mark in the loaded sector, from `offset` on, confirms. */
-static uint64_t highest_confirmed(const kv_file *file, const kv_sector_bytes *loaded, uint64_t offset) {
+/* Look through the loaded sector for records that are valid where they stand, whatever lies between them: the highest
+ * position that one confirms, and where the last of them ends. */
+static void search(const kv_file *file, const kv_sector_bytes *loaded, uint64_t offset, uint64_t *confirmed,
+                   uint64_t *end) {
     const kv_sector *s = &file->sectors[loaded->sector];
-    uint64_t highest = 0;
+    *confirmed = *end = 0;
     while (offset + KV_RECORD_HEADER_BYTES <= loaded->available) {
         kv_record record;
         if (!kv_record_decode(&record, loaded->bytes + offset, loaded->available - offset, s->salt,
@@ -139,10 +141,16 @@ static uint64_t highest_confirmed(const kv_file *file, const kv_sector_bytes *lo
             offset += 8;
             continue;
         }
-        if (record.confirmed > highest) highest = record.confirmed;
+        if (record.confirmed > *confirmed) *confirmed = record.confirmed;
         offset += record.type == KV_RECORD_VALUE ? 8 : kv_record_bytes(&record);
+        *end = offset;
     }
-    return highest;
+}
+
+uint64_t kv_sector_leftovers(const kv_file *file, const kv_sector_bytes *loaded, uint64_t offset) {
+    uint64_t confirmed, end;
+    search(file, loaded, offset, &confirmed, &end);
+    return end;
 }
 
 kv_status kv_log_proven(kv_file *file, uint64_t position, bool *proven) {
@@ -156,7 +164,9 @@ kv_status kv_log_proven(kv_file *file, uint64_t position, bool *proven) {
         status = kv_sector_load(file, &loaded, i);
         if (status != KV_OK) break;
         uint64_t from = s->generation == generation ? kv_position_offset(file, position) + 8u : KV_SECTOR_DATA;
-        *proven = highest_confirmed(file, &loaded, from) > position;
+        uint64_t confirmed, end;
+        search(file, &loaded, from, &confirmed, &end);
+        *proven = confirmed > position;
     }
     free(loaded.bytes);
     return status;

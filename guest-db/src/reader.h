@@ -41,6 +41,9 @@ uint64_t kv_reader_file_offset(const kv_reader *reader);
  * place. */
 kv_status kv_reader_next(kv_reader *reader, kv_record *record, uint64_t *position);
 
+/* How far valid records reach in the loaded sector from `offset` on: 0 without any. Records of the sector's earlier lives are not. */
+uint64_t kv_sector_leftovers(const kv_file *file, const kv_sector_bytes *loaded, uint64_t offset);
+
 /* Is there proof that the log was durable beyond `position`: the superblock's word, or a later commit mark that was
  * written when it was known? */
 kv_status kv_log_proven(kv_file *file, uint64_t position, bool *proven);

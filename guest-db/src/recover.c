@@ -13,7 +13,7 @@ typedef struct tail {
     uint64_t confirmed; /* all before it is proven durable */
     uint64_t last_commit;
     bool ends_with_close;
-    bool clean; /* nothing but zeros follows */
+    bool clean; /* all is proven, and no record follows that could come back */
     uint64_t discarded_bytes;
 } tail;
 
@@ -77,13 +77,6 @@ static kv_status write_external_again(kv_file *file, const kv_record *record) {
     return status == KV_OK ? write_again(file, start, record->external + record->value_length) : status;
 }
 
-/* Are all bytes of the sector from `offset` on zero (or not there)? Else how far they reach. */
-static uint64_t garbage_bytes(const kv_sector_bytes *loaded, uint64_t offset) {
-    uint64_t end = loaded->available;
-    while (end > offset && loaded->bytes[end - 1] == 0) end--;
-    return end > offset ? end - offset : 0;
-}
-
 /* One pass over the log behind what the superblock proves, up to the first record that is not valid. */
 static kv_status find_end(recovery *r, kv_reader from) {
     kv_file *file = r->file;
@@ -145,12 +138,13 @@ static kv_status find_end(recovery *r, kv_reader from) {
     }
     if (status == KV_OK) status = kv_sector_load(file, &r->loaded, r->chain.sectors[t->end.index]);
     if (status != KV_OK) return status;
-    t->discarded_bytes = garbage_bytes(&r->loaded, t->end.offset);
+    uint64_t leftover = kv_sector_leftovers(file, &r->loaded, t->end.offset);
+    t->discarded_bytes = leftover > t->end.offset ? leftover - t->end.offset : 0;
     bool last = t->end.index + 1 == r->chain.count;
     uint64_t generation = file->sectors[r->chain.sectors[t->end.index]].generation;
     for (uint64_t i = 0; i < file->sector_count; i++)
         if (file->sectors[i].type == KV_SECTOR_LOG && file->sectors[i].generation > generation) last = false;
-    bool all_proven = t->confirmed == kv_reader_position(&t->end) || t->ends_with_close;
+    bool all_proven = t->confirmed == kv_reader_position(&t->end) - (t->ends_with_close ? KV_RECORD_HEADER_BYTES : 0);
     t->clean = last && t->discarded_bytes == 0 && all_proven;
     return KV_OK;
 }
@@ -261,11 +255,15 @@ static kv_status run(recovery *r) {
     uint64_t end = kv_reader_position(&r->tail.end);
     bool in_place = db->read_only || r->tail.clean;
     status = apply_until(r, &reader, in_place ? end : r->tail.confirmed);
+    uint64_t last = in_place ? r->tail.end.index : reader.index; /* what comes behind is about to be superseded */
+    for (uint64_t i = 0; i <= last && status == KV_OK; i++)
+        status = kv_sector_list_push(&file->log_sectors, r->chain.sectors[i]);
     if (status != KV_OK) return status;
     if (!db->read_only) status = r->tail.clean ? resume_clean(r) : rewrite_tail(r, &reader);
     abandon(r);
     if (r->tail.last_commit > db->last_commit) db->last_commit = r->tail.last_commit;
     if (file->super.commit > db->last_commit) db->last_commit = file->super.commit;
+    if (status == KV_OK && !db->read_only) status = kv_collect_begin(db);
     db->recovered.discarded_bytes = r->tail.discarded_bytes;
     /* The mark of a clean close and a fresh sector's header are written (again) with the next commit: not durable yet. */
     db->durable = db->committed_end = r->rewriting ? kv_log_position(file) : r->tail.confirmed;

@@ -82,17 +82,44 @@ kv_status kv_sectors_read(kv_file *file) {
     return KV_OK;
 }
 
+kv_status kv_sector_list_push(kv_sector_list *list, uint64_t number) {
+    if (list->end == list->capacity && list->first > list->capacity / 2) {
+        memmove(list->numbers, list->numbers + list->first, (size_t)(list->end - list->first) * sizeof *list->numbers);
+        list->end -= list->first;
+        list->first = 0;
+    }
+    if (list->end == list->capacity) {
+        uint64_t capacity = list->capacity == 0 ? 64 : 2 * list->capacity;
+        if (capacity > SIZE_MAX / sizeof *list->numbers) return KV_NO_MEMORY;
+        uint64_t *grown = realloc(list->numbers, (size_t)(capacity * sizeof *grown));
+        if (grown == NULL) return KV_NO_MEMORY;
+        list->numbers = grown;
+        list->capacity = capacity;
+    }
+    list->numbers[list->end++] = number;
+    return KV_OK;
+}
+
 kv_status kv_sectors_add(kv_file *file, uint16_t type, uint32_t span, uint64_t previous, uint32_t chain,
                          uint64_t *sector) {
     kv_status status = make_room(file, file->sector_count + span);
+    if (status == KV_OK && type == KV_SECTOR_LOG) status = kv_sector_list_push(&file->log_sectors, 0);
     if (status != KV_OK) return status;
-    *sector = file->sector_count;
-    for (uint32_t i = 0; i < span; i++) {
-        kv_sector inside = {.type = KV_SECTOR_INSIDE};
-        file->sectors[file->sector_count++] = inside;
+    uint32_t erases = 0;
+    if (type == KV_SECTOR_LOG && kv_sector_list_count(&file->free) > 0) {
+        *sector = file->free.numbers[--file->free.end];
+        erases = file->sectors[*sector].erases + 1;
+    } else {
+        *sector = file->sector_count;
+        for (uint32_t i = 0; i < span; i++) {
+            kv_sector inside = {.type = KV_SECTOR_INSIDE};
+            file->sectors[file->sector_count++] = inside;
+        }
     }
+    if (type == KV_SECTOR_LOG) file->log_sectors.numbers[file->log_sectors.end - 1] = *sector;
     file->sectors[*sector] = (kv_sector){.type = type,
                                          .span = span,
+                                         .erases = erases,
                                          .generation = file->next_generation,
                                          .salt = kv_file_random(file),
                                          .previous = previous,

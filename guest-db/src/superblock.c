@@ -67,6 +67,8 @@ kv_status kv_superblock_read(kv_file *file) {
     }
     if (!valid[0] && !valid[1])
         return magic ? kv_file_fail(file, KV_CORRUPT, KV_DETAIL_SUPERBLOCK, 0) : KV_NOT_A_DATABASE;
+    for (int slot = 0; slot < 2; slot++)
+        file->slot_start[slot] = file->slot_written[slot] = valid[slot] ? found[slot].log_generation : UINT64_MAX;
     bool second = valid[1] && (!valid[0] || found[1].sequence > found[0].sequence);
     kv_status status = accept(file, &found[second]);
     if (status != KV_OK) return status;
@@ -86,6 +88,8 @@ kv_status kv_superblock_write(kv_file *file) {
     encode(&next, bytes);
     kv_status status =
         kv_file_write(file, (next.sequence & 1) * KV_SUPERBLOCK_SLOT, bytes, KV_SUPERBLOCK_BYTES, NULL);
-    if (status == KV_OK) file->super = next;
+    if (status != KV_OK) return status;
+    file->super = next;
+    file->slot_written[next.sequence & 1] = next.log_generation;
     return status;
 }

@@ -304,5 +304,5 @@ void kv_tree_clear(kv_nodes *nodes, kv_root *root) {
         kv_nodes_retire(nodes, top->node);
         depth--;
     }
-    *root = (kv_root){0, 0, 0, 0};
+    *root = (kv_root){.node = 0};
 }

@@ -11,7 +11,8 @@ typedef struct kv_root {
     uint32_t node; /* 0: none */
     uint32_t height;
     uint64_t count;      /* keys */
-    uint64_t live_bytes; /* of the records referred to; kept by the caller */
+    uint64_t live_bytes;  /* of the log's records that it refers to; kept by the caller, */
+    uint64_t large_bytes; /* and of the large values outside the log */
 } kv_root;
 
 typedef struct kv_step {

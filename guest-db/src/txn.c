@@ -8,6 +8,7 @@
 kv_status kv_txn_begin(kv_db *db) {
     kv_status status = kv_db_writable(db, 0);
     if (status != KV_OK) return status;
+    kv_collect_step(db, db->last_txn_bytes);
     uint32_t pin = kv_nodes_pin(&db->nodes);
     if (pin == KV_NO_PIN) return KV_TOO_MANY_CURSORS;
     kv_hash_fit(&db->hash, db->head.count);
@@ -29,6 +30,7 @@ kv_status kv_txn_append(kv_db *db, kv_record *record, kv_place *place) {
         db->txn.state = KV_TXN_FAILED;
         return kv_db_fail(db, status);
     }
+    db->txn.log_bytes += kv_record_bytes(record);
     if (++db->txn.records % KV_ERA_FROM_RECORDS == 0) kv_hash_fit(&db->hash, db->txn.root.count);
     if (db->txn.records == KV_ERA_FROM_RECORDS) db->txn.era = kv_hash_begin_era(&db->hash);
     return KV_OK;
@@ -111,6 +113,7 @@ kv_status kv_txn_commit(kv_db *db, uint32_t flags) {
                       .value_length = txn->records};
     status = kv_log_append(db->file, &mark, NULL);
     if (status == KV_OK) status = kv_log_write(db->file, durable);
+    db->last_txn_bytes = txn->log_bytes;
     if (status != KV_OK) {
         txn->state = KV_TXN_FAILED;
         return kv_db_fail(db, status);

@@ -2,19 +2,30 @@
 #include "db.h"
 
 uint64_t kv_live_bytes(uint32_t key_length, uint32_t value_length) {
-    return KV_ALIGN8((uint64_t)KV_RECORD_HEADER_BYTES + key_length + value_length);
+    bool large = value_length > KV_INLINE_MAX;
+    return KV_ALIGN8((uint64_t)KV_RECORD_HEADER_BYTES + key_length + (large ? KV_EXTERNAL_BYTES : value_length));
+}
+
+static void count_in(kv_root *root, kv_key key, const kv_place *place) {
+    root->live_bytes += kv_live_bytes(key.length, place->length);
+    if (place->length > KV_INLINE_MAX) root->large_bytes += place->length;
+}
+
+static void count_out(kv_root *root, kv_key key, const kv_place *place) {
+    root->live_bytes -= kv_live_bytes(key.length, place->length);
+    if (place->length > KV_INLINE_MAX) root->large_bytes -= place->length;
 }
 
 void kv_apply_put(kv_nodes *nodes, kv_root *root, kv_key key, const kv_place *place) {
     kv_place old;
-    if (kv_tree_put(nodes, root, key, place, &old)) root->live_bytes -= kv_live_bytes(key.length, old.length);
-    root->live_bytes += kv_live_bytes(key.length, place->length);
+    if (kv_tree_put(nodes, root, key, place, &old)) count_out(root, key, &old);
+    count_in(root, key, place);
 }
 
 bool kv_apply_delete(kv_nodes *nodes, kv_root *root, kv_key key) {
     kv_place old;
     if (!kv_tree_delete(nodes, root, key, &old)) return false;
-    root->live_bytes -= kv_live_bytes(key.length, old.length);
+    count_out(root, key, &old);
     return true;
 }
 
@@ -36,8 +47,10 @@ kv_status kv_db_writable(const kv_db *db, uint32_t flags) {
 /* Write one record as a commit of its own. */
 static kv_status commit_record(kv_db *db, kv_record *record, uint32_t flags, kv_place *place) {
     kv_file *file = db->file;
-    kv_status status = kv_nodes_reserve(&db->nodes, kv_tree_reserve(&db->head));
-    if (status == KV_OK && (flags & KV_DURABLE)) status = kv_publish_hold(db);
+    kv_status status = flags & KV_DURABLE ? kv_publish_hold(db) : KV_OK;
+    if (status != KV_OK) return status;
+    kv_collect_step(db, kv_record_bytes(record));
+    status = kv_nodes_reserve(&db->nodes, kv_tree_reserve(&db->head)); /* the step has used some */
     if (status != KV_OK) return status;
     kv_log_mark mark = kv_log_now(file);
     record->commit = ++db->last_commit;

@@ -13,9 +13,10 @@ typedef struct bounds {
     uint32_t acknowledged, begun;
 } bounds;
 
-static uint64_t states, violations;
+static uint64_t states, violations, sectors_used_again;
 static bool violations_wanted, syncs_ignored;
 
+static void nothing(uint32_t commit) { (void)commit; }
 static void mark_begun(uint32_t commit) { disk_trace_mark(2 * (uint64_t)commit); }
 
 typedef struct image {
@@ -109,8 +110,6 @@ static void fail(const char *what, bounds b, uint64_t seed) {
     exit(1);
 }
 
-static void nothing(uint32_t commit) { (void)commit; }
-
 static void check_image(const image *im, const history *h, bounds b, int depth, uint64_t seed) {
     states++;
     disk_reset();
@@ -151,12 +150,21 @@ static void check_image(const image *im, const history *h, bounds b, int depth, 
 }
 
 /* `sync_every` commits one flush; 1: each commit is durable when acknowledged. */
-static void run(uint64_t seed, uint32_t commits, uint32_t sync_every, bool large) {
+static void run(uint64_t seed, uint32_t commits, uint32_t sync_every, bool large, bool medium) {
     disk_reset();
     history h;
     history_begin(&h, seed, large);
+    h.medium = medium;
     kv_db *db = open_database(KV_OPEN_CREATE);
+    while (medium && h.commits < 60) { /* sectors enough that the oldest are about to be used again */
+        CHECK_EQUAL(commit_random(db, &h, false, nothing), KV_OK);
+        if (h.commits % 4 == 0) CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    }
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    if (medium) commits += h.commits;
     disk_trace_begin(DATABASE);
+    disk_trace_mark(2 * (uint64_t)h.commits);
+    disk_trace_mark(2 * (uint64_t)h.commits + 1);
     while (h.commits < commits) {
         CHECK_EQUAL(commit_random(db, &h, sync_every == 1, mark_begun), KV_OK);
         if (h.commits % sync_every != 0) continue;
@@ -165,6 +173,9 @@ static void run(uint64_t seed, uint32_t commits, uint32_t sync_every, bool large
     }
     CHECK_EQUAL(kv_db_flush(db), KV_OK);
     disk_trace_mark(2 * (uint64_t)h.commits + 1);
+    kv_guest_stats_result stats;
+    CHECK_EQUAL(kv_db_stats(db, &stats), KV_OK);
+    sectors_used_again += stats.erase_max;
     kv_status status = kv_db_close_mark(db);
     CHECK(status == KV_OK || status == KV_NEEDS_SYNC);
     CHECK_EQUAL(kv_file_sync(db->file), KV_OK);
@@ -176,19 +187,25 @@ static void run(uint64_t seed, uint32_t commits, uint32_t sync_every, bool large
 }
 
 static void test_synced_commits(void) {
-    run(1, 16, 1, false);
+    run(1, 16, 1, false, false);
 }
 static void test_commits_between_syncs(void) {
-    run(3, 20, 7, false);
+    run(3, 20, 7, false, false);
 }
 static void test_large_values(void) {
-    run(5, 10, 1, true);
-    run(6, 10, 4, true);
+    run(5, 10, 1, true, false);
+    run(6, 10, 4, true, false);
+}
+
+static void test_collection(void) {
+    run(8, 12, 1, false, true);
+    run(9, 12, 4, true, true);
+    CHECK(sectors_used_again > 0);
 }
 
 static void test_a_disk_that_ignores_sync_is_caught(void) {
     violations_wanted = syncs_ignored = true;
-    run(7, 30, 1, false);
+    run(7, 30, 1, false, false);
     CHECK(violations > 0);
     violations_wanted = syncs_ignored = false;
     violations = 0;
@@ -200,8 +217,9 @@ int main(int count, char **arguments) {
     RUN(test_synced_commits);
     RUN(test_commits_between_syncs);
     RUN(test_large_values);
+    RUN(test_collection);
     for (uint64_t seed = 100; seed < 100 + seeds; seed++)
-        run(seed, 80, 1 + (uint32_t)(seed % 3) * 4, seed % 4 == 0);
+        run(seed, 80, 1 + (uint32_t)(seed % 3) * 4, seed % 4 == 0, seed % 4 >= 2);
     disk_reset();
     fprintf(stderr, "  %llu states, %llu violations\n", (unsigned long long)states, (unsigned long long)violations);
     return 0;

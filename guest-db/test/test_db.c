@@ -56,6 +56,94 @@ static void run_history(uint64_t seed, bool durable) {
     history_free(&h);
 }
 
+/* Under overwriting the file stays within twice its live data and a reserve, whoever reopens it and however. */
+static void space_is_used_again(bool durable, bool reopening) {
+    disk_reset();
+    history h;
+    history_begin(&h, 41, false);
+    h.medium = true;
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    uint64_t most = 0, written = 0;
+    kv_guest_stats_result stats = {0};
+    for (int i = 0; i < 600; i++) {
+        uint64_t before = kv_log_position(db->file);
+        CHECK_EQUAL(commit_random(db, &h, durable, nothing), KV_OK);
+        written += kv_log_position(db->file) > before ? kv_log_position(db->file) - before : 0;
+        if (durable || i % 16 == 15) CHECK_EQUAL(kv_db_flush(db), KV_OK);
+        CHECK_EQUAL(kv_db_stats(db, &stats), KV_OK);
+        if (stats.file_bytes > most) most = stats.file_bytes;
+        if (i % 50 == 49) find_commit(db, &h, h.commits, h.commits, "while collecting");
+        if (!reopening || i % 40 != 39) continue;
+        check_clean(db, "while collecting");
+        if (i % 80 == 39)
+            close_database(db);
+        else
+            kv_db_free(db);
+        db = open_database(0);
+        find_commit(db, &h, h.commits, h.commits, "reopened while collecting");
+        check_clean(db, "reopened while collecting");
+    }
+    fprintf(stderr, "    file at most %llu KiB for %llu KiB of live data; %llu KiB written\n", (unsigned long long)most >> 10,
+            (unsigned long long)stats.live_bytes >> 10, (unsigned long long)written >> 10);
+    CHECK(stats.erase_max >= 3);
+    uint64_t reserve = durable ? 8 : 24; /* sectors: without flushes those that were emptied have to wait */
+    CHECK(most <= 2 * stats.live_bytes + reserve * KV_SECTOR_BYTES_MIN);
+    CHECK(written > 3 * most);
+    close_database(db);
+    history_free(&h);
+}
+
+static void test_space_is_used_again(void) {
+    space_is_used_again(true, false);
+    space_is_used_again(false, false);
+    space_is_used_again(true, true);
+    space_is_used_again(false, true);
+}
+
+/* A cursor keeps the sectors that its version refers to. */
+static void test_a_cursor_keeps_its_sectors(void) {
+    disk_reset();
+    history h;
+    history_begin(&h, 42, false);
+    h.medium = true;
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    for (int i = 0; i < 100; i++) CHECK_EQUAL(commit_random(db, &h, false, nothing), KV_OK);
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    const kv_key none = {NULL, 0};
+    uint32_t handle, kept = h.commits;
+    CHECK_EQUAL(kv_cursor_open(db, none, none, KV_VIEW_PUBLISHED, 0, &handle), KV_OK);
+    for (int i = 0; i < 200; i++) {
+        CHECK_EQUAL(commit_random(db, &h, true, nothing), KV_OK);
+        CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    }
+    static _Alignas(8) uint8_t batch[1 << 16];
+    static uint8_t value[KV_INLINE_MAX], expected[KV_INLINE_MAX];
+    uint64_t count, seen = 0;
+    CHECK_EQUAL(kv_cursor_next(db, handle, KEYS, batch, sizeof batch, &count), KV_OK);
+    for (const uint8_t *at = batch; seen < count; seen++) {
+        const kv_entry *entry = (const kv_entry *)(const void *)at;
+        char name[8] = {0};
+        memcpy(name, at + sizeof *entry, entry->key_length);
+        uint32_t number = h.after[kept].values[(uint32_t)atoi(name + 1)];
+        CHECK_EQUAL(entry->value.length, value_length(number));
+        CHECK_EQUAL(kv_file_read(db->file, entry->value.offset, value, entry->value.length), KV_OK);
+        value_bytes(number, expected, 0, entry->value.length);
+        CHECK(memcmp(value, expected, entry->value.length) == 0);
+        at += entry->next;
+    }
+    CHECK(seen > 20);
+    CHECK_EQUAL(kv_cursor_close(db, handle), KV_OK);
+    for (int i = 0; i < 200; i++) {
+        CHECK_EQUAL(commit_random(db, &h, true, nothing), KV_OK);
+        CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    }
+    kv_guest_stats_result stats;
+    CHECK_EQUAL(kv_db_stats(db, &stats), KV_OK);
+    CHECK(stats.erase_max > 0);
+    close_database(db);
+    history_free(&h);
+}
+
 static void test_histories(void) {
     for (uint64_t seed = 1; seed <= 3; seed++) {
         run_history(seed, true);
@@ -225,6 +313,8 @@ int main(void) {
     RUN(test_cursors_keep_their_version);
     RUN(test_cursors_of_a_transaction_are_closed_with_it);
     RUN(test_histories);
+    RUN(test_space_is_used_again);
+    RUN(test_a_cursor_keeps_its_sectors);
     CHECK(guesses_settled > 1000);
     RUN(test_readers_between_a_large_commit_and_its_flush);
     disk_reset();

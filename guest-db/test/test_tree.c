@@ -174,7 +174,7 @@ static void random_operations(int shape, uint64_t seed) {
     static model m;
     kv_nodes nodes;
     CHECK_EQUAL(kv_nodes_init(&nodes), KV_OK);
-    kv_root root = {0, 0, 0, 0};
+    kv_root root = {.node = 0};
     uint64_t random = seed;
     uint8_t buffer[KV_KEY_MAX];
     for (uint32_t i = 1; i <= 6000; i++) {
@@ -209,7 +209,7 @@ static void sequence(int step) {
     static model m;
     kv_nodes nodes;
     CHECK_EQUAL(kv_nodes_init(&nodes), KV_OK);
-    kv_root root = {0, 0, 0, 0};
+    kv_root root = {.node = 0};
     uint8_t buffer[32];
     for (int i = 0; i < 3000; i++) {
         int n = step > 0 ? i : 3000 - i;
@@ -230,7 +230,7 @@ static void test_sequences_fill_nodes(void) {
 static void test_versions_stay_as_they_were(void) {
     enum { VERSIONS = 8 };
     static model m, kept[VERSIONS];
-    kv_root roots[VERSIONS], root = {0, 0, 0, 0};
+    kv_root roots[VERSIONS], root = {.node = 0};
     uint32_t pins[VERSIONS];
     kv_nodes nodes;
     CHECK_EQUAL(kv_nodes_init(&nodes), KV_OK);
@@ -262,7 +262,7 @@ static void test_roll_back(void) {
     static model m, before;
     kv_nodes nodes;
     CHECK_EQUAL(kv_nodes_init(&nodes), KV_OK);
-    kv_root root = {0, 0, 0, 0};
+    kv_root root = {.node = 0};
     uint64_t random = 6;
     uint8_t buffer[KV_KEY_MAX];
     for (int round = 0; round < 20; round++) {

@@ -26,6 +26,7 @@ static uint64_t mix(uint64_t x) {
 
 uint32_t value_length(uint32_t value) {
     uint64_t m = mix(value);
+    if (value % 1000 >= 900 && value % 1000 < 999) return 20000 + (uint32_t)(m % 40000); /* medium */
     if (value % 1000 == 999) return KV_INLINE_MAX + 1 + (uint32_t)(m % 300000); /* large */
     switch (m % 10) {
     case 0: return 0;
@@ -78,10 +79,11 @@ static kv_status put_in_transaction(kv_db *db, uint32_t key, uint32_t value) {
     return status == KV_OK ? kv_value_end(db) : status;
 }
 
-static uint32_t new_value(history *h) {
-    uint32_t value = h->next_value++;
-    if (h->large && test_random(&h->random) % LARGE_EVERY == 0) value += 999 - value % 1000;
-    if (!h->large && value % 1000 == 999) value++;
+static uint32_t new_value(history *h, bool may_be_large) {
+    uint32_t value = h->next_value;
+    if (value % 1000 >= 900) value += 1000 - value % 1000;
+    if (h->medium && test_random(&h->random) % 2) value += 900 + (uint32_t)(test_random(&h->random) % 99) - value % 1000;
+    if (h->large && may_be_large && test_random(&h->random) % LARGE_EVERY == 0) value += 999 - value % 1000;
     h->next_value = value + 1;
     return value;
 }
@@ -97,7 +99,7 @@ static kv_status random_transaction(kv_db *db, history *h, contents *now, uint32
             if (status == KV_NOT_FOUND) status = now->values[key] == 0 ? KV_OK : KV_CORRUPT;
             now->values[key] = 0;
         } else {
-            uint32_t value = new_value(h);
+            uint32_t value = new_value(h, true);
             status = put_in_transaction(db, key, value);
             now->values[key] = value;
         }
@@ -124,8 +126,7 @@ kv_status commit_random(kv_db *db, history *h, bool durable, void (*begun)(uint3
         static uint8_t bytes[KV_INLINE_MAX + 1];
         char name[16];
         kv_value_ref existing;
-        uint32_t key = (uint32_t)(test_random(&h->random) % KEYS), value = h->next_value++;
-        if (value % 1000 == 999) value = h->next_value++;
+        uint32_t key = (uint32_t)(test_random(&h->random) % KEYS), value = new_value(h, false);
         uint32_t length = value_length(value);
         value_bytes(value, bytes, 0, length);
         bool remove = kind == 4 && now.values[key] != 0;

@@ -19,7 +19,8 @@ typedef struct history {
     uint32_t commits, capacity;
     uint32_t next_value;
     uint64_t random;
-    bool large; /* values above KV_INLINE_MAX as well */
+    bool large;  /* values above KV_INLINE_MAX as well */
+    bool medium; /* half of the values take tens of kilobytes: sectors fill, and are collected */
 } history;
 
 void history_begin(history *h, uint64_t seed, bool large);
