@@ -25,7 +25,7 @@ typedef enum kv_status {
     KV_OK = 0,
     KV_NOT_FOUND = 1,
     KV_EXISTS = 2,     /* put with KV_NO_OVERWRITE: the key is there; its value is described as by get */
-    KV_NEEDS_SYNC = 3, /* done; durable after kv_guest_synced(p) with p >= position */
+    KV_NEEDS_SYNC = 3, /* done; durable after kv_guest_synced(p) with p >= position. Any commit may ask for it */
     KV_AGAIN = 4,      /* a bounded step is done: make the same call again */
     KV_SYNC_FIRST = 5, /* flush `fd`, then make the same call again with KV_BARRIER_DONE */
     /* errors */

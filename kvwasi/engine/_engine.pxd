@@ -118,6 +118,7 @@ cdef extern from "session.h" nogil:
     void kve_writer_release(kve_session *)
     uint32_t kve_writers_waiting(const kve_session *)
     uint64_t kve_now_ns()
+    int kve_flush_until(kve_session *, uint64_t position, kve_failure *)
     int kve_sync(kve_session *, kve_failure *)
     int kve_flusher_start(kve_session *, uint32_t interval_ms)
 

@@ -217,6 +217,9 @@ cdef class Verbs:
             if status == 0:
                 status = kve_put(self.c, key, key_length, value, value_length, flags, &failure)
             kve_unlock(self.c)
+            if status == KV_NEEDS_SYNC:  # emptied sectors wait for a flush that nobody else asks for
+                with nogil:
+                    status = kve_flush_until(self.c, failure.position, &failure)
         if status == KVE_MUST_WAIT:
             self._session.take_turn()
             with nogil:
@@ -285,6 +288,9 @@ cdef class Verbs:
             if status == 0 and not flags & KV_DURABLE:
                 status = kve_delete(self.c, k.start, <uint32_t>k.length, flags, &failure)
                 kve_unlock(self.c)
+                if status == KV_NEEDS_SYNC:
+                    with nogil:
+                        status = kve_flush_until(self.c, failure.position, &failure)
             else:
                 kve_unlock(self.c)
                 if status == KVE_MUST_WAIT:

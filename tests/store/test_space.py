@@ -1,0 +1,56 @@
+"""Space: what dead records take is used again, in every sync mode."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import kvwasi
+
+SECTOR = 256 << 10
+KEYS, VALUE, ROUNDS = 40, 20_000, 12
+
+
+@pytest.mark.parametrize("sync", ["commit", "interval", "none"])
+def test_a_file_under_overwriting_stays_bounded(tmp_path: Path, sync: str) -> None:
+    path = tmp_path / "a.kv"
+    expected = {}
+    with kvwasi.open(path, sync=sync, sector_bytes=SECTOR) as store:
+        for round_number in range(ROUNDS):
+            for i in range(KEYS):
+                key, value = b"key%d" % i, os.urandom(VALUE)
+                store[key] = expected[key] = value
+            del store[b"key%d" % round_number]
+            del expected[b"key%d" % round_number]
+        live = store.stats().live_bytes
+        assert os.path.getsize(path) < 2 * live + 16 * SECTOR
+        assert store.stats().erase_max > 0  # sectors were used again
+        assert dict(store.items()) == expected
+        assert store.check() == []
+    with kvwasi.open(path) as store:
+        assert dict(store.items()) == expected
+        assert store.check() == []
+
+
+def test_transactions_pay_for_collection_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.kv"
+    with kvwasi.open(path, sync="none", sector_bytes=SECTOR) as store:
+        for _ in range(60):
+            expected = {b"key%d" % i: os.urandom(5000) for i in range(KEYS)}
+            store.put_many(expected)
+            store.sync()
+        assert os.path.getsize(path) < 2 * store.stats().live_bytes + 16 * SECTOR
+        assert dict(store.items()) == expected
+
+
+def test_an_iterator_keeps_what_it_began_with(tmp_path: Path) -> None:
+    with kvwasi.open(tmp_path / "a.kv", sync="none", sector_bytes=SECTOR) as store:
+        begun = {b"key%d" % i: os.urandom(VALUE) for i in range(KEYS)}
+        store.put_many(begun)
+        items = iter(store.items())
+        seen = [next(items)]
+        for _ in range(ROUNDS):
+            for key in begun:
+                store[key] = os.urandom(VALUE)
+        seen.extend(items)
+        assert dict(seen) == begun
