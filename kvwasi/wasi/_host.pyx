@@ -350,7 +350,7 @@ cdef class Host:
             raise RuntimeError(_message_of(error))
 
     def attach(self, uintptr_t context, uintptr_t memory):
-        """Name the memory of the one instance that uses this host: a ``wasmtime_context_t`` and ``wasmtime_memory_t``."""
+        """Name the memory of the one instance that uses this host, and its store's context, by address."""
         kvw_host_attach(self._host, <wasmtime_context_t *> context, <const wasmtime_memory_t *> memory)
 
     def set_hook(self, Hook hook):

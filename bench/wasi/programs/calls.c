@@ -1,6 +1,6 @@
-/* Time each file call in a loop. On WASI the calls are made directly, natively they are the system calls that a C program
- * would make for the same; for paths also with the confinement that a host owes ("confined").
- * argv[1] scales the loops. Prints: NAME VARIANT NANOSECONDS, one line a call. */
+/* Time each file call in a loop. On WASI the calls are made directly, natively they are the system calls
+ * that a C program would make for the same; for paths also with the confinement that a host owes
+ * ("confined"). argv[1] scales the loops. Prints: NAME VARIANT NANOSECONDS, one line a call. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -45,7 +45,8 @@ static __wasi_errno_t transfer(int writing, size_t length, int positioned)
     __wasi_iovec_t to = {(uint8_t *)buffer, length};
     __wasi_ciovec_t from = {(uint8_t *)buffer, length};
     if (positioned)
-        return writing ? __wasi_fd_pwrite(file, &from, 1, 4096, &moved) : __wasi_fd_pread(file, &to, 1, 4096, &moved);
+        return writing ? __wasi_fd_pwrite(file, &from, 1, 4096, &moved)
+                       : __wasi_fd_pread(file, &to, 1, 4096, &moved);
     return writing ? __wasi_fd_write(file, &from, 1, &moved) : __wasi_fd_read(file, &to, 1, &moved);
 }
 
@@ -53,7 +54,8 @@ static __wasi_errno_t open_close(const char *path, __wasi_oflags_t oflags)
 {
     __wasi_fd_t fd;
     __wasi_rights_t rights = __WASI_RIGHTS_FD_READ;
-    __wasi_errno_t error = __wasi_path_open(ROOT, __WASI_LOOKUPFLAGS_SYMLINK_FOLLOW, path, oflags, rights, rights, 0, &fd);
+    __wasi_errno_t error =
+        __wasi_path_open(ROOT, __WASI_LOOKUPFLAGS_SYMLINK_FOLLOW, path, oflags, rights, rights, 0, &fd);
     return error ? error : __wasi_fd_close(fd);
 }
 
@@ -65,7 +67,8 @@ static __wasi_errno_t wasi_seek(int64_t offset, int whence)
 #else
 static int beneath(const char *path, int flags)
 {
-    struct open_how how = {.flags = (unsigned)flags | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    struct open_how how = {.flags = (unsigned)flags | O_CLOEXEC,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
     return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
 }
 
@@ -150,19 +153,19 @@ static double now(void)
 static int loops;
 
 /* `body` is one call, or a pair that leaves the tree as it was; the best of five loops counts. */
-#define TIME(name, count, body)                                                                                    \
-    do {                                                                                                           \
-        int rounds_ = (count) * loops;                                                                             \
-        double best_ = 1e30;                                                                                       \
-        for (int r_ = 0; r_ < 5; r_++) {                                                                           \
-            double start_ = now();                                                                                 \
-            for (int i_ = 0; i_ < rounds_; i_++) {                                                                 \
-                body;                                                                                              \
-            }                                                                                                      \
-            double each_ = (now() - start_) / rounds_;                                                             \
-            best_ = each_ < best_ ? each_ : best_;                                                                 \
-        }                                                                                                          \
-        printf("%s %s %.1f\n", name, confined ? "confined" : "bare", best_);                                       \
+#define TIME(name, count, body)                                                                              \
+    do {                                                                                                     \
+        int rounds_ = (count) * loops;                                                                       \
+        double best_ = 1e30;                                                                                 \
+        for (int r_ = 0; r_ < 5; r_++) {                                                                     \
+            double start_ = now();                                                                           \
+            for (int i_ = 0; i_ < rounds_; i_++) {                                                           \
+                body;                                                                                        \
+            }                                                                                                \
+            double each_ = (now() - start_) / rounds_;                                                       \
+            best_ = each_ < best_ ? each_ : best_;                                                           \
+        }                                                                                                    \
+        printf("%s %s %.1f\n", name, confined ? "confined" : "bare", best_);                                 \
     } while (0)
 
 static void time_descriptors(void)
@@ -187,16 +190,19 @@ static void time_descriptors(void)
     TIME("fd_write 1", 500, DO(transfer(1, 1, 0), write(file, buffer, 1)));
     TIME("fd_filestat_get", 2000, DO(__wasi_fd_filestat_get(file, &filestat), fstat(file, &st)));
     TIME("fd_fdstat_get", 2000, DO(__wasi_fd_fdstat_get(file, &fdstat), fcntl(file, F_GETFL)));
-    TIME("fd_fdstat_set_flags", 500, DO(__wasi_fd_fdstat_set_flags(file, (__wasi_fdflags_t)(i_ & 1)),
-                                        fcntl(file, F_SETFL, fcntl(file, F_GETFL) ^ O_APPEND)));
+    TIME("fd_fdstat_set_flags", 500,
+         DO(__wasi_fd_fdstat_set_flags(file, (__wasi_fdflags_t)(i_ & 1)),
+            fcntl(file, F_SETFL, fcntl(file, F_GETFL) ^ O_APPEND)));
     DO(__wasi_fd_fdstat_set_flags(file, 0), fcntl(file, F_SETFL, 0));
-    TIME("fd_advise", 1000, DO(__wasi_fd_advise(file, 0, 0, 0), posix_fadvise(file, 0, 0, POSIX_FADV_NORMAL)));
+    TIME("fd_advise", 1000,
+         DO(__wasi_fd_advise(file, 0, 0, 0), posix_fadvise(file, 0, 0, POSIX_FADV_NORMAL)));
 #ifdef __wasi__
     if (__wasi_fd_allocate(file, 0, 4096) == 0) /* some hosts have none */
 #endif
         TIME("fd_allocate", 500, DO(__wasi_fd_allocate(file, 0, 4096), fallocate(file, 0, 0, 4096)));
     TIME("fd_filestat_set_size", 300, DO(__wasi_fd_filestat_set_size(file, 65536), ftruncate(file, 65536)));
-    TIME("fd_filestat_set_times", 300, DO(__wasi_fd_filestat_set_times(file, 1, 2, 5), futimens(file, times)));
+    TIME("fd_filestat_set_times", 300,
+         DO(__wasi_fd_filestat_set_times(file, 1, 2, 5), futimens(file, times)));
     TIME("fd_datasync, clean", 20, DO(__wasi_fd_datasync(file), fdatasync(file)));
 }
 
@@ -210,11 +216,13 @@ static void time_paths(void)
     TIME("path_open + fd_close", 300, DO(open_close("file", 0), open_close("file", O_RDONLY)));
     TIME("path_open + fd_close a/b/f", 300, DO(open_close("a/b/f", 0), open_close("a/b/f", O_RDONLY)));
     TIME("path_filestat_get", 500, DO(__wasi_path_filestat_get(ROOT, 1, "file", &st), stat_path("file")));
-    TIME("path_filestat_get a/b/f", 500, DO(__wasi_path_filestat_get(ROOT, 1, "a/b/f", &st), stat_path("a/b/f")));
+    TIME("path_filestat_get a/b/f", 500,
+         DO(__wasi_path_filestat_get(ROOT, 1, "a/b/f", &st), stat_path("a/b/f")));
     TIME("path_filestat_set_times a/b/f", 200,
          DO(__wasi_path_filestat_set_times(ROOT, 0, "a/b/f", 1, 2, 5), on_name("a/b/f", do_times)));
     TIME("path_readlink a/b/l", 300,
-         DO(__wasi_path_readlink(ROOT, "a/b/l", (uint8_t *)buffer, 4096, &used), on_name("a/b/l", do_readlink)));
+         DO(__wasi_path_readlink(ROOT, "a/b/l", (uint8_t *)buffer, 4096, &used),
+            on_name("a/b/l", do_readlink)));
     TIME("path_create_directory + path_remove_directory a/b/d", 50, {
         DO(NAME_CALL(create_directory, "a/b/d"), on_name("a/b/d", do_mkdir));
         DO(NAME_CALL(remove_directory, "a/b/d"), on_name("a/b/d", do_rmdir));
@@ -242,7 +250,8 @@ static void time_listing(void)
 #ifdef __wasi__
         __wasi_dircookie_t cookie = 0;
         for (size_t used = sizeof buffer; used == sizeof buffer;) {
-            check(__wasi_fd_readdir(directory, (uint8_t *)buffer, sizeof buffer, cookie, &used) != 0, "readdir");
+            check(__wasi_fd_readdir(directory, (uint8_t *)buffer, sizeof buffer, cookie, &used) != 0,
+                  "readdir");
             for (size_t at = 0; at + sizeof(__wasi_dirent_t) <= used;) {
                 __wasi_dirent_t entry;
                 memcpy(&entry, buffer + at, sizeof entry);

@@ -1,5 +1,6 @@
-/* The case of wasmtime's issue 7973: many seeks and small writes to one file, opened anew and flushed each round.
- * argv[1] is the file; argv[2], when "nosync", leaves the flush out; argv[3] is the number of rounds, 999 in the issue. */
+/* The case of wasmtime's issue 7973: many seeks and small writes to one file, opened anew and flushed each
+ * round. argv[1] is the file; argv[2], when "nosync", leaves the flush out; argv[3] is the number of
+ * rounds, 999 in the issue. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* fd_readdir over the kernel's own listing: a cookie is the kernel's position after an entry, so any cookie restarts. */
+/* fd_readdir over the kernel's own listing: a cookie is the kernel's position after an entry, so any
+ * cookie restarts. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +23,7 @@ struct kvw_listing {
     uint64_t cookie; /* of the entry at `at` */
     size_t at;
     size_t filled;
-    bool root;       /* a preopen, whose ".." is itself */
+    bool root; /* a preopen, whose ".." is itself */
     uint64_t own_inode;
     _Alignas(8) char buffer[KVW_LISTING_BYTES];
 };
@@ -40,7 +41,8 @@ static int refill(kvw_listing *l, int os_fd)
     return 0;
 }
 
-/* Stand at the entry that `cookie` names: usually there already, or a little back because the last did not fit. */
+/* Stand at the entry that `cookie` names: usually there already, or a little back because the last did not
+ * fit. */
 static int listing_seek(kvw_listing *l, int os_fd, uint64_t cookie)
 {
     if (cookie != 0 && cookie == l->cookie)

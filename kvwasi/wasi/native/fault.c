@@ -55,7 +55,8 @@ bool kvw_fault_install(void)
     if (sigaction(SIGBUS, NULL, &now) < 0) {
         installed = false;
     } else if (!(now.sa_flags & SA_SIGINFO) || now.sa_sigaction != on_sigbus) {
-        /* SA_NODEFER: the jump out of the handler leaves the signal mask as it is, which saves a system call a copy. */
+        /* SA_NODEFER: the jump out of the handler leaves the signal mask as it is, which saves a system
+         * call a copy. */
         struct sigaction ours = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
         sigemptyset(&ours.sa_mask);
         previous = now;

@@ -51,8 +51,8 @@ static ssize_t stream_transfer(kvw_stream *stream, const struct iovec *parts, in
     return done;
 }
 
-static ssize_t read_at(kvw_host *host, kvw_descriptor *d, uint64_t offset, const struct iovec *parts, int count,
-                       uint64_t total)
+static ssize_t read_at(kvw_host *host, kvw_descriptor *d, uint64_t offset, const struct iovec *parts,
+                       int count, uint64_t total)
 {
     if (d->file) {
         if (!KVW_UNLIKELY(host->hook) && kvw_file_read(d->file, d->os_fd, offset, parts, count, total))
@@ -65,8 +65,8 @@ static ssize_t read_at(kvw_host *host, kvw_descriptor *d, uint64_t offset, const
     return kvw_storage_read(host, d->os_fd, parts, count, offset);
 }
 
-static ssize_t write_at(kvw_host *host, kvw_descriptor *d, uint64_t offset, const struct iovec *parts, int count,
-                        uint64_t total, uint32_t flags)
+static ssize_t write_at(kvw_host *host, kvw_descriptor *d, uint64_t offset, const struct iovec *parts,
+                        int count, uint64_t total, uint32_t flags)
 {
     if (!d->file)
         return kvw_storage_write(host, d->os_fd, parts, count, offset, flags);
@@ -79,7 +79,8 @@ static ssize_t write_at(kvw_host *host, kvw_descriptor *d, uint64_t offset, cons
     return put;
 }
 
-static ssize_t read_next(kvw_host *host, kvw_descriptor *d, const struct iovec *parts, int count, uint64_t total)
+static ssize_t read_next(kvw_host *host, kvw_descriptor *d, const struct iovec *parts, int count,
+                         uint64_t total)
 {
     if (KVW_UNLIKELY(!d->typed))
         kvw_filetype(d);
@@ -96,7 +97,8 @@ static ssize_t read_next(kvw_host *host, kvw_descriptor *d, const struct iovec *
     return got;
 }
 
-static ssize_t write_next(kvw_host *host, kvw_descriptor *d, const struct iovec *parts, int count, uint64_t total)
+static ssize_t write_next(kvw_host *host, kvw_descriptor *d, const struct iovec *parts, int count,
+                          uint64_t total)
 {
     if (KVW_UNLIKELY(!d->typed))
         kvw_filetype(d);
@@ -139,9 +141,9 @@ static inline ssize_t move(kvw_host *host, kvw_descriptor *d, bool writing, uint
                    : read_at(host, d, offset, parts, count, total);
 }
 
-static __attribute__((noinline)) uint32_t move_many(kvw_host *host, const kvw_memory *memory, kvw_descriptor *d,
-                                                    bool writing, uint64_t offset, uint32_t vector,
-                                                    uint32_t count, ssize_t *moved)
+static __attribute__((noinline)) uint32_t move_many(kvw_host *host, const kvw_memory *memory,
+                                                    kvw_descriptor *d, bool writing, uint64_t offset,
+                                                    uint32_t vector, uint32_t count, ssize_t *moved)
 {
     struct iovec parts[KVW_IOVECS_MAX];
     uint64_t total;
@@ -268,8 +270,8 @@ uint32_t kvw_fd_seek(kvw_host *host, const kvw_memory *memory, const wasmtime_va
         return WASI_EBADF;
     int64_t offset = a[1].i64;
     uint32_t whence = kvw_u32(a + 2);
-    uint64_t right = offset == 0 && whence == WASI_SEEK_CUR ? WASI_RIGHT_FD_SEEK | WASI_RIGHT_FD_TELL
-                                                           : WASI_RIGHT_FD_SEEK;
+    uint64_t right =
+        offset == 0 && whence == WASI_SEEK_CUR ? WASI_RIGHT_FD_SEEK | WASI_RIGHT_FD_TELL : WASI_RIGHT_FD_SEEK;
     uint32_t error = kvw_may(d, 0, right);
     if (error)
         return error;

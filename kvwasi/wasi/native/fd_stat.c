@@ -1,5 +1,5 @@
-/* What a descriptor is: fd_filestat_*, fd_fdstat_*, fd_advise, fd_allocate, fd_sync, fd_datasync, fd_prestat_*, fd_close,
- * fd_renumber. */
+/* What a descriptor is: fd_filestat_*, fd_fdstat_*, fd_advise, fd_allocate, fd_sync, fd_datasync,
+ * fd_prestat_*, fd_close, fd_renumber. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -161,7 +161,8 @@ uint32_t kvw_fd_fdstat_set_flags(kvw_host *host, const kvw_memory *memory, const
     if (d->os_fd < 0)
         return flags ? WASI_ENOTSUP : WASI_OK;
     d->flags_behind = d->flags_behind || ((d->flags ^ flags) & (WASI_FD_APPEND | WASI_FD_NONBLOCK));
-    /* F_SETFL cannot change the synchronous flags: each write carries them. Those of the opening stay in the OS. */
+    /* F_SETFL cannot change the synchronous flags: each write carries them. Those of the opening stay in
+     * the OS. */
     d->own_flags = (uint16_t)(flags & (WASI_FD_DSYNC | WASI_FD_SYNC));
     d->flags = (uint16_t)flags;
     /* The next call that moves bytes tells the OS, unless other processes share the descriptor. */
@@ -205,7 +206,8 @@ uint32_t kvw_fd_advise(kvw_host *host, const kvw_memory *memory, const wasmtime_
     uint32_t error = kvw_may(d, 0, WASI_RIGHT_FD_ADVISE);
     if (error)
         return error;
-    if (advice >= sizeof advices / sizeof *advices || kvw_u64(a + 1) > INT64_MAX || kvw_u64(a + 2) > INT64_MAX)
+    if (advice >= sizeof advices / sizeof *advices || kvw_u64(a + 1) > INT64_MAX ||
+        kvw_u64(a + 2) > INT64_MAX)
         return WASI_EINVAL;
     if (d->os_fd < 0)
         return WASI_ESPIPE;

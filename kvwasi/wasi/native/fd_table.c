@@ -131,7 +131,8 @@ void kvw_descriptor_typed(kvw_descriptor *d, mode_t mode)
     d->filetype = (uint8_t)kvw_filetype_of_mode(mode);
     int type = 0;
     socklen_t length = sizeof type;
-    if (S_ISSOCK(mode) && getsockopt(d->os_fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 && type == SOCK_DGRAM)
+    if (S_ISSOCK(mode) && getsockopt(d->os_fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0 &&
+        type == SOCK_DGRAM)
         d->filetype = WASI_FILETYPE_SOCKET_DGRAM;
     d->positioned = !d->inherited && (S_ISREG(mode) || S_ISBLK(mode));
 }

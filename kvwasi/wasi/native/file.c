@@ -10,13 +10,13 @@
 
 #define PAGE_SHIFT 12
 #define NO_PAGE UINT64_MAX
-#define WINDOW_STEP (64ull << 20)    /* bytes of address space, which cost nothing until touched */
+#define WINDOW_STEP (64ull << 20) /* bytes of address space, which cost nothing until touched */
 #define WINDOW_BYTES_MAX (1ull << 40)
 /* Above these sizes a system call costs less than the page faults of a copy. */
 #define WINDOW_READ_MAX (128u << 10)
 #define WINDOW_WRITE_MAX 2048u
-/* In units of what a pwrite costs more than a store to a page already written: the first store to a page after a
- * flush is a fault with the file system's bookkeeping. */
+/* In units of what a pwrite costs more than a store to a page already written: the first store to a page
+ * after a flush is a fault with the file system's bookkeeping. */
 #define FAULT_COST 8u
 #define CREDIT_MAX 64u
 
@@ -67,7 +67,8 @@ void kvw_file_release(kvw_host *host, kvw_file *file)
     if (--file->references > 0)
         return;
     kvw_file_unpark(host);
-    host->parked = file; /* an inode that is mapped is not given to another file, so (dev, ino) stays its name */
+    host->parked =
+        file; /* an inode that is mapped is not given to another file, so (dev, ino) stays its name */
     if (!file->window)
         kvw_file_unpark(host);
 }
@@ -148,7 +149,8 @@ static bool copy_parts(kvw_file *file, uint64_t offset, const struct iovec *part
     return true;
 }
 
-/* Somebody cut the file: its size is asked for anew, for stores past its end would be lost without a fault. False. */
+/* Somebody cut the file: its size is asked for anew, for stores past its end would be lost without a
+ * fault. False. */
 static bool faulted(kvw_file *file, int os_fd)
 {
     struct stat st;
@@ -157,7 +159,8 @@ static bool faulted(kvw_file *file, int os_fd)
     return false;
 }
 
-bool kvw_file_read(kvw_file *file, int os_fd, uint64_t offset, const struct iovec *parts, int count, uint64_t total)
+bool kvw_file_read(kvw_file *file, int os_fd, uint64_t offset, const struct iovec *parts, int count,
+                   uint64_t total)
 {
     if (total > file->size || offset > file->size - total || total > WINDOW_READ_MAX)
         return false;
@@ -169,8 +172,9 @@ bool kvw_file_read(kvw_file *file, int os_fd, uint64_t offset, const struct iove
     return copy_parts(file, offset, parts, count, true) || faulted(file, os_fd);
 }
 
-/* A store to a page already stored to since the last flush costs nothing; the first store costs a fault, more than a
- * pwrite. So a page is stored to only after a run of writes to pages already written has shown that more will follow. */
+/* A store to a page already stored to since the last flush costs nothing; the first store costs a fault,
+ * more than a pwrite. So a page is stored to only after a run of writes to pages already written has shown
+ * that more will follow. */
 static bool window_pays(kvw_file *file, uint64_t offset, uint64_t total)
 {
     uint64_t first = offset >> PAGE_SHIFT;

@@ -1,4 +1,5 @@
-/* A regular file in exclusive mode: what all descriptors of one inode share, and the window onto its bytes. */
+/* A regular file in exclusive mode: what all descriptors of one inode share, and the window onto its
+ * bytes. */
 #ifndef KVW_FILE_H
 #define KVW_FILE_H
 
@@ -10,19 +11,20 @@ struct kvw_file {
     dev_t device;
     ino_t inode;
     uint32_t references;
-    bool unmappable;      /* its file system, or the OS, does not give a coherent mapping */
+    bool unmappable; /* its file system, or the OS, does not give a coherent mapping */
     bool window_writable;
-    bool mtime_behind;    /* written through the window since the last kvw_file_settle */
-    int writer_fd;        /* while mtime_behind: the OS's descriptor of the last such write */
-    uint64_t size;        /* as this host knows it; the window is never touched past it */
-    uint8_t *window;      /* maps the file from its start, far past its end, so that growth seldom remaps; or NULL */
+    bool mtime_behind; /* written through the window since the last kvw_file_settle */
+    int writer_fd;     /* while mtime_behind: the OS's descriptor of the last such write */
+    uint64_t size;     /* as this host knows it; the window is never touched past it */
+    uint8_t
+        *window; /* maps the file from its start, far past its end, so that growth seldom remaps; or NULL */
     size_t window_length;
     /* Which writes pay through the window, see window_pays(). */
-    atomic_uint flushes;  /* counted by any thread */
+    atomic_uint flushes; /* counted by any thread */
     unsigned flushes_seen;
     uint32_t credit;
     uint64_t last_page;
-    uint64_t hot_first;   /* pages [hot_first, hot_end) were stored to since the last flush */
+    uint64_t hot_first; /* pages [hot_first, hot_end) were stored to since the last flush */
     uint64_t hot_end;
 };
 
@@ -32,9 +34,10 @@ void kvw_file_release(kvw_host *host, kvw_file *file);
 /* Let go of the file that is kept after its last close: it may have lost its name. */
 void kvw_file_unpark(kvw_host *host);
 
-/* Copy [offset, offset + length of parts) out of the window. False: it is not wholly within the known size, or cannot
- * be had: read through the OS. */
-bool kvw_file_read(kvw_file *file, int os_fd, uint64_t offset, const struct iovec *parts, int count, uint64_t total);
+/* Copy [offset, offset + length of parts) out of the window. False: it is not wholly within the known
+ * size, or cannot be had: read through the OS. */
+bool kvw_file_read(kvw_file *file, int os_fd, uint64_t offset, const struct iovec *parts, int count,
+                   uint64_t total);
 /* Store the parts through the window if that is the cheaper way. False: write through the OS. */
 bool kvw_file_write(kvw_file *file, int os_fd, uint64_t offset, const struct iovec *parts, int count,
                     uint64_t total);

@@ -111,7 +111,8 @@ int kvw_host_stdio_fd(kvw_host *host, uint32_t fd, int os_fd, bool owned)
         .access = (uint8_t)access,
         .inherited = true,
         .sync_asked = true,
-        .flags = (uint16_t)((mode & O_APPEND ? WASI_FD_APPEND : 0) | (mode & O_NONBLOCK ? WASI_FD_NONBLOCK : 0)),
+        .flags =
+            (uint16_t)((mode & O_APPEND ? WASI_FD_APPEND : 0) | (mode & O_NONBLOCK ? WASI_FD_NONBLOCK : 0)),
         .rights = WASI_RIGHTS_ALL,
     };
     return kvw_descriptor_put(host, fd, &d) ? ENOMEM : 0;
@@ -198,8 +199,8 @@ wasmtime_error_t *kvw_host_define(kvw_host *host, wasmtime_linker_t *linker)
 {
     host->wasmtime->wasmtime_linker_allow_shadowing(linker, true);
     wasmtime_error_t *error = NULL;
-#define KVW_DEFINE(name, parameters)                                                                               \
-    if (!error)                                                                                                    \
+#define KVW_DEFINE(name, parameters)                                                                         \
+    if (!error)                                                                                              \
         error = define_one(host, linker, #name, parameters, kvw_##name);
     KVW_CALLS(KVW_DEFINE)
 #undef KVW_DEFINE

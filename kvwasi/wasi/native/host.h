@@ -18,9 +18,9 @@
 #define KVW_BLOCK_DESCRIPTORS 64u
 #define KVW_BLOCKS 1024u
 #define KVW_DESCRIPTORS_MAX (KVW_BLOCK_DESCRIPTORS * KVW_BLOCKS)
-#define KVW_IOVECS_MAX 1024u  /* POSIX's IOV_MAX on Linux */
-#define KVW_PATH_MAX 4096u    /* bytes of a path, its NUL included */
-#define KVW_POLL_MAX 4096u    /* subscriptions of one poll_oneoff */
+#define KVW_IOVECS_MAX 1024u /* POSIX's IOV_MAX on Linux */
+#define KVW_PATH_MAX 4096u   /* bytes of a path, its NUL included */
+#define KVW_POLL_MAX 4096u   /* subscriptions of one poll_oneoff */
 #define KVW_FILE_BUCKETS 64u
 #define KVW_LISTING_BYTES 32768u
 
@@ -30,7 +30,8 @@
 typedef struct kvw_file kvw_file;
 typedef struct kvw_listing kvw_listing;
 
-/* A Python object in the place of a stdio descriptor. Each returns a byte count or minus an errno of the OS. */
+/* A Python object in the place of a stdio descriptor. Each returns a byte count or minus an errno of the
+ * OS. */
 typedef struct kvw_stream {
     ssize_t (*read)(void *context, void *to, size_t length);
     ssize_t (*write)(void *context, const void *from, size_t length);
@@ -38,45 +39,45 @@ typedef struct kvw_stream {
 } kvw_stream;
 
 typedef struct kvw_descriptor {
-    int os_fd;         /* -1: a free slot, or a stream */
+    int os_fd; /* -1: a free slot, or a stream */
     bool open;
-    bool typed;        /* `filetype` and `positioned` are known: kvw_filetype() asks the OS once */
-    uint8_t filetype;  /* WASI_FILETYPE_* */
-    bool positioned;   /* the host keeps the position and every transfer names it */
-    uint8_t access;    /* KVW_ACCESS_* that the guest asked for */
-    bool read_only;    /* reached through a read-only preopen */
-    bool exclusive;    /* reached through an exclusive preopen */
-    bool sync_asked;   /* opened with the right to sync, without which a directory is not flushed */
-    bool map_writable; /* the OS lets it be mapped for writing */
-    bool inherited;    /* stdio: the position is the OS's, shared with other processes */
-    bool flags_behind; /* the OS does not yet have what `flags` says of APPEND and NONBLOCK */
+    bool typed;          /* `filetype` and `positioned` are known: kvw_filetype() asks the OS once */
+    uint8_t filetype;    /* WASI_FILETYPE_* */
+    bool positioned;     /* the host keeps the position and every transfer names it */
+    uint8_t access;      /* KVW_ACCESS_* that the guest asked for */
+    bool read_only;      /* reached through a read-only preopen */
+    bool exclusive;      /* reached through an exclusive preopen */
+    bool sync_asked;     /* opened with the right to sync, without which a directory is not flushed */
+    bool map_writable;   /* the OS lets it be mapped for writing */
+    bool inherited;      /* stdio: the position is the OS's, shared with other processes */
+    bool flags_behind;   /* the OS does not yet have what `flags` says of APPEND and NONBLOCK */
     bool position_in_os; /* after an append only the OS knows the position */
-    uint16_t flags;    /* WASI_FD_* */
-    uint16_t own_flags; /* those of them that the host adds to each write, the OS not knowing */
+    uint16_t flags;      /* WASI_FD_* */
+    uint16_t own_flags;  /* those of them that the host adds to each write, the OS not knowing */
     uint64_t position;
-    uint64_t rights;   /* WASI_RIGHT_* not dropped */
+    uint64_t rights; /* WASI_RIGHT_* not dropped */
     uint64_t inheriting;
-    kvw_file *file;    /* regular file in exclusive mode */
+    kvw_file *file; /* regular file in exclusive mode */
     kvw_listing *listing;
     kvw_stream *stream;
-    char *guest_path;  /* preopens */
+    char *guest_path; /* preopens */
 } kvw_descriptor;
 
 struct kvw_host {
     const kvw_wasmtime *wasmtime;
-    atomic_uint references; /* the owner's and one for each function defined in a linker */
+    atomic_uint references;      /* the owner's and one for each function defined in a linker */
     wasmtime_context_t *context; /* of the attached instance, else NULL */
     wasmtime_memory_t memory;
-    kvw_memory seen; /* where the memory was at the last call */
+    kvw_memory seen;            /* where the memory was at the last call */
     pthread_mutex_t table_lock; /* changes of the table against kvw_api.datasync from other threads */
     kvw_descriptor *blocks[KVW_BLOCKS];
-    uint32_t slots;      /* allocated in blocks */
-    uint32_t first_free; /* no free slot below */
+    uint32_t slots;                    /* allocated in blocks */
+    uint32_t first_free;               /* no free slot below */
     kvw_file *files[KVW_FILE_BUCKETS]; /* of exclusive descriptors, by inode */
-    uint32_t files_behind; /* whose mtime waits for kvw_file_settle */
+    uint32_t files_behind;             /* whose mtime waits for kvw_file_settle */
     kvw_file *parked; /* the last one closed: a guest that opens it again finds its window in place */
     const struct kvw_storage_hook *hook;
-    bool walk_only;      /* resolve paths component by component even where openat2 works */
+    bool walk_only;         /* resolve paths component by component even where openat2 works */
     dev_t root_devices[16]; /* of the preopens, whose ".." is themselves */
     ino_t root_inodes[16];
     uint32_t roots;
@@ -95,7 +96,8 @@ static inline kvw_descriptor *kvw_descriptor_of(kvw_host *host, uint32_t fd)
     kvw_descriptor *d = kvw_slot(host, fd);
     return KVW_UNLIKELY(!d->open) ? NULL : d;
 }
-/* Put `d` (whose resources the table then owns) into the lowest free slot. WASI_OK, WASI_EMFILE or WASI_ENOMEM. */
+/* Put `d` (whose resources the table then owns) into the lowest free slot. WASI_OK, WASI_EMFILE or
+ * WASI_ENOMEM. */
 uint32_t kvw_descriptor_add(kvw_host *host, const kvw_descriptor *d, uint32_t *fd);
 /* Put `d` at `fd`, replacing nothing: for stdio. */
 uint32_t kvw_descriptor_put(kvw_host *host, uint32_t fd, const kvw_descriptor *d);

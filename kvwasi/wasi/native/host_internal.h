@@ -19,7 +19,8 @@ int kvw_host_preopen(kvw_host *host, const char *host_path, const char *guest_pa
 wasmtime_error_t *kvw_host_define(kvw_host *host, wasmtime_linker_t *linker);
 void kvw_host_attach(kvw_host *host, wasmtime_context_t *context, const wasmtime_memory_t *memory);
 
-/* Make `os_fd` (a duplicate, or itself when `owned`) descriptor `fd` (0, 1, 2), which must be closed. 0 or an errno. */
+/* Make `os_fd` (a duplicate, or itself when `owned`) descriptor `fd` (0, 1, 2), which must be closed. 0 or
+ * an errno. */
 int kvw_host_stdio_fd(kvw_host *host, uint32_t fd, int os_fd, bool owned);
 int kvw_host_stdio_stream(kvw_host *host, uint32_t fd, const kvw_stream *stream, bool terminal);
 

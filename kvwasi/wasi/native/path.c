@@ -44,7 +44,8 @@ static uint32_t target_of(kvw_host *host, const kvw_memory *memory, const wasmti
 }
 
 /* Do `operation` on the name that `t` denotes. */
-static uint32_t on_name(kvw_host *host, target *t, int (*operation)(kvw_host *, int directory, const char *name))
+static uint32_t on_name(kvw_host *host, target *t,
+                        int (*operation)(kvw_host *, int directory, const char *name))
 {
     kvw_place place;
     int error = kvw_place_of(host, t->d->os_fd, t->path, &place);
@@ -135,7 +136,8 @@ static int set_times_of(int fd, const struct timespec times[2])
     return utimensat(AT_FDCWD, proc, times, 0) < 0 ? errno : 0;
 }
 
-static int set_times_beneath(kvw_host *host, int directory, char *path, bool follow, const struct timespec times[2])
+static int set_times_beneath(kvw_host *host, int directory, char *path, bool follow,
+                             const struct timespec times[2])
 {
     if (!follow) {
         kvw_place place;
@@ -177,7 +179,8 @@ uint32_t kvw_path_filestat_set_times(kvw_host *host, const kvw_memory *memory, c
     return kvw_errno(set_times_beneath(host, t.d->os_fd, t.path, follow, times));
 }
 
-/* The old name of a link: WASI follows no last component, and a trailing slash would make linkat follow it. */
+/* The old name of a link: WASI follows no last component, and a trailing slash would make linkat follow
+ * it. */
 static int link_beneath(kvw_host *host, target *from, target *to)
 {
     kvw_place old_place;

@@ -46,7 +46,8 @@ static uint32_t os_flags(uint32_t lookup, uint32_t oflags, uint32_t fdflags, uin
     return WASI_OK;
 }
 
-/* In a read-only preopen nothing is created, truncated or opened for writing; errors come in POSIX's order. */
+/* In a read-only preopen nothing is created, truncated or opened for writing; errors come in POSIX's
+ * order. */
 static uint32_t check_read_only(kvw_host *host, request *r)
 {
     bool write = (r->access & KVW_ACCESS_WRITE) || (r->flags & O_TRUNC);

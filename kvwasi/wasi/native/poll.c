@@ -10,9 +10,9 @@
 typedef struct waiting {
     const uint8_t *subscriptions; /* a copy, which the guest cannot change */
     uint32_t count;
-    struct pollfd *fds;           /* one a subscription; fd -1 for clocks and descriptors in error */
-    uint16_t *errors;             /* wasi_errno of each subscription */
-    uint64_t *deadlines;          /* of clocks, in CLOCK_MONOTONIC ns */
+    struct pollfd *fds;  /* one a subscription; fd -1 for clocks and descriptors in error */
+    uint16_t *errors;    /* wasi_errno of each subscription */
+    uint64_t *deadlines; /* of clocks, in CLOCK_MONOTONIC ns */
 } waiting;
 
 static uint64_t clock_now(clockid_t clock)
@@ -72,7 +72,8 @@ static int wait_for(waiting *w, uint64_t first, bool ready)
     for (;;) {
         uint64_t now = clock_now(CLOCK_MONOTONIC);
         uint64_t left = ready || first <= now ? 0 : first - now;
-        struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000u), .tv_nsec = (long)(left % 1000000000u)};
+        struct timespec timeout = {.tv_sec = (time_t)(left / 1000000000u),
+                                   .tv_nsec = (long)(left % 1000000000u)};
         bool forever = !ready && first == UINT64_MAX;
         if (left > (uint64_t)INT64_MAX)
             timeout.tv_sec = INT32_MAX;

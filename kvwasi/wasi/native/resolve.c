@@ -76,8 +76,8 @@ bool kvw_has_openat2(void)
     return state == 1;
 }
 
-/* The walk: a stack of directory descriptors, so that ".." goes back to where the walk came from, whatever was renamed
- * meanwhile. */
+/* The walk: a stack of directory descriptors, so that ".." goes back to where the walk came from, whatever
+ * was renamed meanwhile. */
 typedef struct walk {
     int root;
     int stack[WALK_DEPTH_MAX];
@@ -88,7 +88,8 @@ typedef struct walk {
 
 static int walk_directory(const walk *w) { return w->depth ? w->stack[w->depth - 1] : w->root; }
 
-/* Replace the component just taken by the target of the link `name`. 0, -EINVAL when it is no link, or another error. */
+/* Replace the component just taken by the target of the link `name`. 0, -EINVAL when it is no link, or
+ * another error. */
 static int walk_link(walk *w, const char *name, const char *after)
 {
     char target[KVW_PATH_MAX];

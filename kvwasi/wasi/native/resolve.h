@@ -4,8 +4,8 @@
 
 #include "host.h"
 
-/* Copy a guest's path and end it with NUL. WASI_EFAULT, WASI_ENOENT (empty), WASI_ENAMETOOLONG, WASI_EINVAL (a NUL
- * inside), WASI_EILSEQ (not UTF-8), WASI_EPERM (absolute). */
+/* Copy a guest's path and end it with NUL. WASI_EFAULT, WASI_ENOENT (empty), WASI_ENAMETOOLONG,
+ * WASI_EINVAL (a NUL inside), WASI_EILSEQ (not UTF-8), WASI_EPERM (absolute). */
 uint32_t kvw_path_copy(const kvw_memory *memory, uint32_t address, uint32_t length, char to[KVW_PATH_MAX]);
 
 /* open(2) of `path` below `directory`: a descriptor or minus an errno. -EPERM: the path leads out. */
@@ -15,9 +15,9 @@ int kvw_open_beneath(const kvw_host *host, int directory, const char *path, int 
  * refuses "." and ".." in each of them, and follows no link under a trailing slash. */
 typedef struct kvw_place {
     int directory;
-    bool opened;       /* `directory` was opened for this place */
-    bool plain;        /* `name` is neither "." nor ".." and has no trailing slash */
-    const char *name;  /* inside the path; a trailing slash of the path stays */
+    bool opened;      /* `directory` was opened for this place */
+    bool plain;       /* `name` is neither "." nor ".." and has no trailing slash */
+    const char *name; /* inside the path; a trailing slash of the path stays */
 } kvw_place;
 
 /* Split `path` (which is changed) and open the directory of its last component. 0 or an errno. */

@@ -30,7 +30,8 @@ typedef struct probe {
 
 static bool memory_of_extern(const wasmtime_extern_t *item) { return item->kind == WASMTIME_EXTERN_MEMORY; }
 
-static wasm_trap_t *probe_callback(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *raw, size_t length)
+static wasm_trap_t *probe_callback(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *raw,
+                                   size_t length)
 {
     probe *p = env;
     const kvw_wasmtime *w = p->wasmtime;
@@ -82,9 +83,11 @@ static const char *probe_instance(const kvw_wasmtime *w, wasmtime_context_t *con
 {
     wasmtime_extern_t run;
     wasmtime_extern_t memory;
-    if (!w->wasmtime_instance_export_get(context, instance, "run", 3, &run) || run.kind != WASMTIME_EXTERN_FUNC)
+    if (!w->wasmtime_instance_export_get(context, instance, "run", 3, &run) ||
+        run.kind != WASMTIME_EXTERN_FUNC)
         return "exports of an instance";
-    if (!w->wasmtime_instance_export_get(context, instance, "memory", 6, &memory) || !memory_of_extern(&memory))
+    if (!w->wasmtime_instance_export_get(context, instance, "memory", 6, &memory) ||
+        !memory_of_extern(&memory))
         return "exports of an instance";
     wasmtime_val_raw_t raw[2] = {{.i32 = PROBE_I32}, {.i64 = PROBE_I64}};
     wasm_trap_t *trap = NULL;

@@ -19,8 +19,8 @@
 
 static ssize_t result_of(ssize_t result) { return result < 0 ? -errno : result; }
 
-/* The C library's calls are points of thread cancellation, which costs them 5 % of a small write in a process of several
- * threads. */
+/* The C library's calls are points of thread cancellation, which costs them 5 % of a small write in a
+ * process of several threads. */
 #if defined(__linux__) && defined(__LP64__)
 #define KVW_READ(fd, to, length) syscall(SYS_read, fd, to, length)
 #define KVW_WRITE(fd, from, length) syscall(SYS_write, fd, from, length)
@@ -36,7 +36,8 @@ static ssize_t result_of(ssize_t result) { return result < 0 ? -errno : result; 
 static ssize_t read_parts(int os_fd, const struct iovec *parts, int count, uint64_t offset)
 {
     if (offset == KVW_AT_POSITION)
-        return result_of(count == 1 ? KVW_READ(os_fd, parts->iov_base, parts->iov_len) : readv(os_fd, parts, count));
+        return result_of(count == 1 ? KVW_READ(os_fd, parts->iov_base, parts->iov_len)
+                                    : readv(os_fd, parts, count));
     if (count == 1)
         return result_of(KVW_PREAD(os_fd, parts->iov_base, parts->iov_len, (off_t)offset));
     return result_of(preadv(os_fd, parts, count, (off_t)offset));
@@ -130,13 +131,13 @@ ssize_t kvw_storage_write(kvw_host *host, int os_fd, const struct iovec *parts, 
 }
 
 /* Run `expression`, which sets errno on -1, between the hook's two halves. */
-#define HOOKED(host, call, expression)                                                                             \
-    do {                                                                                                           \
-        int error_ = kvw_storage_before(host, call);                                                               \
-        if (!error_)                                                                                               \
-            error_ = (expression) < 0 ? errno : 0;                                                                 \
-        kvw_storage_after(host, call, 0, error_);                                                                  \
-        return error_;                                                                                             \
+#define HOOKED(host, call, expression)                                                                       \
+    do {                                                                                                     \
+        int error_ = kvw_storage_before(host, call);                                                         \
+        if (!error_)                                                                                         \
+            error_ = (expression) < 0 ? errno : 0;                                                           \
+        kvw_storage_after(host, call, 0, error_);                                                            \
+        return error_;                                                                                       \
     } while (0)
 
 int kvw_storage_truncate(kvw_host *host, int os_fd, uint64_t size)
@@ -154,7 +155,8 @@ int kvw_storage_allocate(kvw_host *host, int os_fd, uint64_t offset, uint64_t le
 
 int kvw_storage_sync(kvw_host *host, int os_fd, bool data_only)
 {
-    kvw_storage_call call = {.operation = data_only ? KVW_STORAGE_DATASYNC : KVW_STORAGE_SYNC, .os_fd = os_fd};
+    kvw_storage_call call = {.operation = data_only ? KVW_STORAGE_DATASYNC : KVW_STORAGE_SYNC,
+                             .os_fd = os_fd};
     HOOKED(host, &call, data_only ? fdatasync(os_fd) : fsync(os_fd));
 }
 

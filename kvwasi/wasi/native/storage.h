@@ -1,5 +1,5 @@
-/* The storage operations of the data plane: the OS's calls, with one hook around each that records it, fails it or cuts
- * it short. Without a hook it costs one predicted branch. */
+/* The storage operations of the data plane: the OS's calls, with one hook around each that records it,
+ * fails it or cuts it short. Without a hook it costs one predicted branch. */
 #ifndef KVW_STORAGE_H
 #define KVW_STORAGE_H
 
@@ -24,11 +24,11 @@ typedef enum kvw_storage_operation {
 
 typedef struct kvw_storage_call {
     kvw_storage_operation operation;
-    int os_fd;        /* of the file; of the directory for operations on names; -1: not open yet */
-    int os_fd2;       /* directory of `path2` */
-    uint32_t flags;   /* OPEN: flags of open(2) */
-    uint64_t offset;  /* READ, WRITE, ALLOCATE; UINT64_MAX: at the OS's position or the end */
-    uint64_t length;  /* bytes; the new size for TRUNCATE. `before` may lower it for READ and WRITE */
+    int os_fd;       /* of the file; of the directory for operations on names; -1: not open yet */
+    int os_fd2;      /* directory of `path2` */
+    uint32_t flags;  /* OPEN: flags of open(2) */
+    uint64_t offset; /* READ, WRITE, ALLOCATE; UINT64_MAX: at the OS's position or the end */
+    uint64_t length; /* bytes; the new size for TRUNCATE. `before` may lower it for READ and WRITE */
     const struct iovec *parts; /* READ, WRITE */
     int part_count;
     const char *path;  /* within os_fd; the target for SYMLINK */
@@ -45,9 +45,9 @@ typedef struct kvw_storage_hook {
 
 #define KVW_AT_POSITION UINT64_MAX
 
-/* Bytes moved or minus an errno. `offset` KVW_AT_POSITION reads and writes at the OS's position. `flags`: WASI_FD_*
- * of the descriptor that the OS's own flags do not carry (DSYNC, SYNC), or WASI_FD_APPEND to ask for
- * a positioned write in spite of O_APPEND. */
+/* Bytes moved or minus an errno. `offset` KVW_AT_POSITION reads and writes at the OS's position. `flags`:
+ * WASI_FD_* of the descriptor that the OS's own flags do not carry (DSYNC, SYNC), or WASI_FD_APPEND to ask
+ * for a positioned write in spite of O_APPEND. */
 ssize_t kvw_storage_read(kvw_host *host, int os_fd, const struct iovec *parts, int count, uint64_t offset);
 ssize_t kvw_storage_write(kvw_host *host, int os_fd, const struct iovec *parts, int count, uint64_t offset,
                           uint32_t flags);

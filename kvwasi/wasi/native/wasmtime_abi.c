@@ -12,15 +12,15 @@ bool kvw_wasmtime_load(kvw_wasmtime *out, const char *path, char *message, size_
         return false;
     }
     /* POSIX lets dlsym's pointer stand for a function; memcpy keeps ISO C content. */
-#define KVW_LOOK_UP(result, name, parameters)                                                                      \
-    do {                                                                                                           \
-        void *symbol = dlsym(library, #name);                                                                      \
-        if (!symbol) {                                                                                             \
-            snprintf(message, message_capacity, "%s has no function %s", path, #name);                             \
-            dlclose(library);                                                                                      \
-            return false;                                                                                          \
-        }                                                                                                          \
-        memcpy(&out->name, &symbol, sizeof symbol);                                                                \
+#define KVW_LOOK_UP(result, name, parameters)                                                                \
+    do {                                                                                                     \
+        void *symbol = dlsym(library, #name);                                                                \
+        if (!symbol) {                                                                                       \
+            snprintf(message, message_capacity, "%s has no function %s", path, #name);                       \
+            dlclose(library);                                                                                \
+            return false;                                                                                    \
+        }                                                                                                    \
+        memcpy(&out->name, &symbol, sizeof symbol);                                                          \
     } while (0);
     KVW_WASMTIME_FUNCTIONS(KVW_LOOK_UP)
 #undef KVW_LOOK_UP

@@ -1,9 +1,10 @@
-/* Arbitrary arguments to every call, natively under the sanitizers: the guest's memory is a heap block of just its size, so
- * that the address sanitizer sees each byte the host touches beyond it.
+/* Arbitrary arguments to every call, natively under the sanitizers: the guest's memory is a heap block of
+ * just its size, so that the address sanitizer sees each byte the host touches beyond it.
  *
- *     fuzz_calls DIRECTORY SEED COUNT
+ * fuzz_calls DIRECTORY SEED COUNT
  *
- * DIRECTORY/shared, DIRECTORY/exclusive and DIRECTORY/read-only must exist. Prints the calls made and their outcomes' number. */
+ * DIRECTORY/shared, DIRECTORY/exclusive and DIRECTORY/read-only must exist. Prints the calls made and
+ * their outcomes' number. */
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -46,8 +47,9 @@ static uint32_t below(uint32_t bound) { return (uint32_t)(next() >> 32) % bound;
 #define PATH_BYTES 32u
 #define ROOM 8192u
 
-static const char *const words[] = {"a", "b", "dir", "dir/a", "dir/../b", "..", "../shared/a", "/", "/etc", ".", "l", "l/x",
-                                    "dir/", "a/", "missing/x", "./a", "dir/..", "dir/../..", "\xff", "d\0d"};
+static const char *const words[] = {
+    "a", "b",   "dir",  "dir/a", "dir/../b",  "..",  "../shared/a", "/",         "/etc", ".",
+    "l", "l/x", "dir/", "a/",    "missing/x", "./a", "dir/..",      "dir/../..", "\xff", "d\0d"};
 #define CALLS_OF_A_HOST 200u /* by then its preopens are closed */
 #define WORDS (sizeof words / sizeof *words)
 
@@ -69,7 +71,8 @@ static uint32_t interesting_address(void)
 
 static uint32_t interesting_size(void)
 {
-    static const uint32_t sizes[] = {0, 1, 2, 3, 5, 8, 64, 100, 4095, 4096, 8192, 1024, 1025, MEMORY_BYTES, 0x7fffffff, 0xffffffff};
+    static const uint32_t sizes[] = {
+        0, 1, 2, 3, 5, 8, 64, 100, 4095, 4096, 8192, 1024, 1025, MEMORY_BYTES, 0x7fffffff, 0xffffffff};
     return below(4) == 0 ? (uint32_t)next() : sizes[below(sizeof sizes / sizeof *sizes)];
 }
 
@@ -82,7 +85,8 @@ static uint64_t interesting_u64(void)
 static void fill(uint8_t *memory)
 {
     for (uint32_t i = 0; i < 64; i++) {
-        kvw_store32(memory + VECTORS + 8 * i, below(8) ? ROOM + below(MEMORY_BYTES - ROOM - 300) : interesting_address());
+        kvw_store32(memory + VECTORS + 8 * i,
+                    below(8) ? ROOM + below(MEMORY_BYTES - ROOM - 300) : interesting_address());
         kvw_store32(memory + VECTORS + 8 * i + 4, below(8) ? below(300) : interesting_size());
     }
     for (uint32_t i = 0; i < WORDS; i++)
@@ -133,7 +137,8 @@ static wasmtime_val_raw_t tame_argument(const target *t, size_t index, uint32_t 
     return value;
 }
 
-/* One argument, likely of a kind that gets past the first checks: an address is often followed by its length. */
+/* One argument, likely of a kind that gets past the first checks: an address is often followed by its
+ * length. */
 static wasmtime_val_raw_t argument(const target *t, size_t index, uint32_t before)
 {
     wasmtime_val_raw_t value = {.i64 = 0};
@@ -144,7 +149,9 @@ static wasmtime_val_raw_t argument(const target *t, size_t index, uint32_t befor
     else if (before >= PATHS && before < ROOM && below(8))
         value.i32 = (int32_t)path_length(before);
     else
-        value.i32 = below(2) ? (int32_t)interesting_address() : below(3) ? (int32_t)below(6) : (int32_t)interesting_size();
+        value.i32 = below(2)   ? (int32_t)interesting_address()
+                    : below(3) ? (int32_t)below(6)
+                               : (int32_t)interesting_size();
     return value;
 }
 

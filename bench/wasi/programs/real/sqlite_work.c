@@ -1,5 +1,5 @@
-/* SQLite at file work: a rollback journal, many transactions, an index, updates, a vacuum. argv[1] is the database, argv[2] the
- * number of rows. Prints what it found, the same on every host. */
+/* SQLite at file work: a rollback journal, many transactions, an index, updates, a vacuum. argv[1] is the
+ * database, argv[2] the number of rows. Prints what it found, the same on every host. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,7 +19,8 @@ static void run(const char *sql)
 static void print_number(const char *sql)
 {
     sqlite3_stmt *statement;
-    if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK || sqlite3_step(statement) != SQLITE_ROW) {
+    if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) != SQLITE_OK ||
+        sqlite3_step(statement) != SQLITE_ROW) {
         fprintf(stderr, "%s: %s\n", sql, sqlite3_errmsg(database));
         exit(1);
     }
@@ -52,7 +53,8 @@ static void insert(int rows)
 int main(int argc, char **argv)
 {
     /* No host has POSIX locks for its guests. */
-    if (argc < 3 || sqlite3_open_v2(argv[1], &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, "unix-none")) {
+    if (argc < 3 ||
+        sqlite3_open_v2(argv[1], &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, "unix-none")) {
         fprintf(stderr, "open: %s\n", database ? sqlite3_errmsg(database) : "no memory");
         return 1;
     }
