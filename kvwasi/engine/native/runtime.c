@@ -5,10 +5,21 @@
 
 kve_runtime kve_the_runtime;
 
+/* One line: the cause, without the frames that wasmtime puts before it. */
 static void take_text(const kvw_wasmtime *wasmtime, wasm_byte_vec_t *text, char *message)
 {
-    size_t length = text->size < KVE_MESSAGE_SIZE - 1 ? text->size : KVE_MESSAGE_SIZE - 1;
-    memcpy(message, text->data, length);
+    static const char heading[] = "Caused by:";
+    const char *from = memmem(text->data, text->size, heading, strlen(heading));
+    const char *end = text->data + text->size;
+    size_t length = 0;
+    from = from != NULL ? from + strlen(heading) : text->data;
+    for (; from < end && length < KVE_MESSAGE_SIZE - 1; from++) {
+        bool space = *from == ' ' || *from == '\n' || *from == '\0';
+        if (!space)
+            message[length++] = *from;
+        else if (length != 0 && message[length - 1] != ' ')
+            message[length++] = ' ';
+    }
     message[length] = '\0';
     wasmtime->wasm_byte_vec_delete(text);
 }
@@ -35,6 +46,7 @@ static bool have_engine(const kvw_wasmtime *wasmtime)
     if (kve_the_runtime.engine != NULL) return true;
     wasm_config_t *config = wasmtime->wasm_config_new();
     if (config == NULL) return false;
+    wasmtime->wasmtime_config_parallel_compilation_set(config, false); /* its threads would stay, and a fork has none */
     wasmtime->wasmtime_config_memory_may_move_set(config, false);
     wasmtime->wasmtime_config_memory_reservation_set(config, KVE_MEMORY_RESERVATION);
     kve_the_runtime.engine = wasmtime->wasm_engine_new_with_config(config);
