@@ -73,7 +73,9 @@ cdef class EntryIterator:
         PyMem_Free(self.keys)
         PyMem_Free(self.values)
         PyMem_Free(self.refs)
-        if self.is_open and kve_alive(self.c) == 0:
+        if not self.is_open or kve_alive(self.c) != 0:
+            return
+        if self.owner.transaction == 0 or self.owner.transaction == self.c.transaction:
             kve_drop_cursor(self.c, self.handle, self.owner.transaction)
 
     def __iter__(self):

@@ -342,7 +342,10 @@ cdef class TransactionVerbs(Verbs):
             raise session.error(status, &failure)
 
     def __dealloc__(self):
-        if self.c != NULL and self.transaction != 0 and kve_alive(self.c) == 0:
+        # One that has ended must not displace the wish of another.
+        if self.c == NULL or self.transaction == 0 or kve_alive(self.c) != 0:
+            return
+        if self.c.transaction == self.transaction:
             kve_drop_transaction(self.c, self.transaction)
 
     @property

@@ -147,6 +147,18 @@ def test_a_dropped_transaction_is_rolled_back(store: kvwasi.Store) -> None:
     assert dict(store) == {b"a": b"1"}
 
 
+def test_dropping_an_ended_transaction_does_not_hide_a_dropped_one(store: kvwasi.Store) -> None:
+    ended = store.transaction()
+    ended.commit()
+    dropped = store.transaction()
+    dropped["k"] = "v"
+    del dropped
+    del ended
+    gc.collect()
+    store["a"] = "1"
+    assert dict(store) == {b"a": b"1"}
+
+
 def test_a_dropped_transaction_lets_waiters_on(store: kvwasi.Store) -> None:
     t = store.transaction()
     writer = threading.Thread(target=store.put, args=("k", "v"))
