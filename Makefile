@@ -10,7 +10,7 @@ SOURCES := cli.py meson.build pyproject.toml $(shell find kvwasi guest-db build_
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint native-test crash-test torture dev clean
+.PHONY: help demo test bench readme lint native-test crash-test torture dev clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,9 @@ bench: $(STAMPS)/installed ## kvwasi against LMDB, the WASI host against native 
 	@$(BIN)/python bench/run.py
 	@$(BIN)/python bench/wasi/case7973.py --directory "$(CURDIR)/build"
 	@$(BIN)/python bench/wasi/calls.py --directory "$(CURDIR)/build"
+
+readme: ## put the tables of bench/results/ into README.md
+	@$(PYTHON) bench/readme.py
 
 lint: $(STAMPS)/requirements ## ruff and mypy
 	$(BIN)/ruff check .
