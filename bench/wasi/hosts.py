@@ -26,33 +26,39 @@ class Run:
     output: bytes
 
 
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+
+
 class Program:
-    """A program, compiled for the machine and for WASI.
+    """A program of ``programs/``, compiled for the machine and for WASI.
 
     Arguments:
-        name: of the program.
-        directory: where the two binaries go.
-        sources: by default the file of that name in ``programs/``.
-        flags, wasi_flags: of the compiler, in both and only for WASI.
+        name: what the program is called.
+        directory: where the two executables go.
+        sources: other files than ``programs/NAME.c``.
+        flags, native_flags, wasi_flags: the compiler's, for both and for each.
     """
 
     def __init__(
         self,
         name: str,
         directory: Path,
-        sources: Sequence[Path] | None = None,
-        flags: Sequence[str] = ("-Wall", "-Wextra", "-Werror"),
+        sources: Sequence[Path] = (),
+        flags: Sequence[str] = WARNINGS,
+        native_flags: Sequence[str] = (),
         wasi_flags: Sequence[str] = (),
     ) -> None:
-        files = [str(path) for path in sources or [PROGRAMS / f"{name}.c"]]
+        files = [str(source) for source in sources or [PROGRAMS / f"{name}.c"]]
         self._native = directory / name
         self._module = directory / f"{name}.wasm"
         zig = [sys.executable, "-m", "ziglang", "cc"]
         native = next(([cc] for cc in ("cc", "gcc", "clang") if shutil.which(cc)), zig)
-        both = ["-O2", *flags, *files, "-lm"]
-        subprocess.run([*native, "-D_GNU_SOURCE", *both, "-o", str(self._native)], check=True)
-        wasi = [*zig, "--target=wasm32-wasi", *wasi_flags, *both]
-        subprocess.run([*wasi, "-o", str(self._module)], check=True)
+        common = ["-O2", *flags, *files]
+        for command in (
+            [*native, "-D_GNU_SOURCE", *common, *native_flags, "-o", str(self._native)],
+            [*zig, "--target=wasm32-wasi", *common, *wasi_flags, "-o", str(self._module)],
+        ):
+            subprocess.run(command, check=True)
 
     def run(self, host: str, args: Sequence[str], directory: Path) -> Run:
         """Run it in ``directory``, in a process of its own. Raises RuntimeError when it fails."""
