@@ -40,6 +40,7 @@ static bool move_if_live(kv_db *db, const kv_record *old, uint64_t value_offset)
     kv_place place;
     if (!kv_tree_get(&db->nodes, &db->head, old->key, &place)) return true;
     if (place.offset != (external ? old->external : value_offset)) return true;
+    if (place.length != old->value_length || place.sum != old->value_sum) return true; /* an older value in a run since reused */
     if (!external && kv_value_sum(old->value, old->value_length) != old->value_sum) {
         db->collection.blocked = true; /* it stays where it is, for `check` to report */
         return false;
@@ -73,7 +74,9 @@ static void finish_sector(kv_db *db, uint64_t sector) {
 void kv_collect_step(kv_db *db, uint64_t bytes) {
     kv_collection *c = &db->collection;
     kv_file *file = db->file;
-    if (c->blocked || db->txn.state != KV_TXN_NONE || db->compaction.open || !is_due(db)) return;
+    if (db->txn.state != KV_TXN_NONE || db->compaction.open) return;
+    kv_sweep_step(db);
+    if (c->blocked || !is_due(db)) return;
     uint64_t sector = log_sector(db, c->emptied);
     uint64_t until = file->sectors[log_sector(db, c->emptied + 1)].previous;
     if (until > db->durable) { /* what is moved must have been durable, or recovery could not tell what to trust */
@@ -102,7 +105,11 @@ void kv_collect_step(kv_db *db, uint64_t bytes) {
 /* ---- giving sectors back ---- */
 
 void kv_collect_flush_begins(kv_db *db) {
-    for (int slot = 0; slot < 2; slot++) db->collection.slot_generation[slot] = db->file->slot_written[slot];
+    for (int slot = 0; slot < 2; slot++) {
+        db->collection.slot_generation[slot] = db->file->slot_written[slot];
+        db->collection.slot_durable[slot] = db->file->slot_written_durable[slot];
+    }
+    kv_sweep_flush_begins(db);
 }
 
 /* Sectors that neither superblock nor any version in use refers to are free. */
@@ -124,12 +131,17 @@ void kv_collect_flushed(kv_db *db) {
     kv_collection *c = &db->collection;
     kv_file *file = db->file;
     c->starved = false;
-    for (int slot = 0; slot < 2; slot++) file->slot_start[slot] = c->slot_generation[slot];
+    for (int slot = 0; slot < 2; slot++) {
+        file->slot_start[slot] = c->slot_generation[slot];
+        file->slot_durable[slot] = c->slot_durable[slot];
+    }
     release(db);
+    kv_sweep_flushed(db);
     uint64_t durable = 0;
     while (durable < c->emptied && file->sectors[log_sector(db, durable)].emptied <= db->durable) durable++;
     uint64_t start = log_sector(db, durable), generation = file->sectors[start].generation;
-    if (file->slot_written[0] >= generation && file->slot_written[1] >= generation) return;
+    bool moved = file->slot_written[0] < generation || file->slot_written[1] < generation;
+    if (!moved && !kv_sweep_wants_superblock(db)) return;
     file->super.log_generation = generation;
     file->super.log_sector = start;
     file->super.durable = db->durable;
@@ -139,7 +151,7 @@ void kv_collect_flushed(kv_db *db) {
 
 bool kv_collect_wants_flush(const kv_db *db) {
     const kv_collection *c = &db->collection;
-    if (c->starved) return true;
+    if (c->starved || kv_sweep_wants_flush(db)) return true;
     return c->emptied >= KV_COLLECT_WAITING &&
            db->file->sectors[log_sector(db, 0)].generation >= lowest_start(db->file);
 }
@@ -199,4 +211,5 @@ void kv_collect_end(kv_db *db) {
     free(db->collection.loaded.bytes);
     db->collection = (kv_collection){.offset = KV_SECTOR_DATA};
     db->collection.loaded.sector = UINT64_MAX;
+    kv_sweep_end(db);
 }

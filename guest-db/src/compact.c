@@ -158,7 +158,10 @@ static kv_status install(kv_db *db) {
     kv_file_release(db->file);
     db->file = c->target;
     db->head = c->root;
-    for (int slot = 0; slot < 2; slot++) db->file->slot_start[slot] = db->file->slot_written[slot];
+    for (int slot = 0; slot < 2; slot++) {
+        db->file->slot_start[slot] = db->file->slot_written[slot];
+        db->file->slot_durable[slot] = db->file->slot_written_durable[slot];
+    }
     db->durable = db->committed_end = kv_log_position(db->file);
     db->close_marked = false;
     kv_hash_clear(&db->hash);

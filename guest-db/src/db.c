@@ -74,7 +74,7 @@ kv_status kv_db_open(const kv_open_options *options, kv_db **opened) {
     *opened = db; /* also on failure: it holds the error */
     memcpy(db->path, options->path, length + 1);
     db->published.pin = db->flushing.pin = db->txn.base_pin = KV_NO_PIN;
-    db->check.version.pin = db->compaction.source.pin = KV_NO_PIN;
+    db->check.version.pin = db->compaction.source.pin = db->sweep.version.pin = KV_NO_PIN;
     db->collection.loaded.sector = UINT64_MAX;
     kv_status status = kv_nodes_init(&db->nodes);
     if (status == KV_OK) status = open_file(db, options);

@@ -96,9 +96,22 @@ typedef struct kv_collection {
     uint32_t offset;    /* in the sector behind them: of the next record */
     bool blocked;       /* by a damaged record, which is never moved */
     bool starved;       /* the sector to empty is not durable yet */
-    uint64_t slot_generation[2]; /* what the flush under way makes durable of each superblock slot */
+    uint64_t slot_generation[2], slot_durable[2]; /* what the flush under way makes durable of each superblock slot */
     uint64_t moved_bytes;
 } kv_collection;
+
+/* Finding dead runs of value sectors. */
+typedef struct kv_sweep {
+    enum { KV_SWEEP_IDLE, KV_SWEEP_MARKING, KV_SWEEP_WAITING, KV_SWEEP_ERASING } phase;
+    uint8_t *state;    /* of each of the first `sectors` sectors */
+    uint64_t sectors;
+    uint64_t position; /* what replaced the dead values lies before */
+    uint64_t epoch;    /* versions pinned in it or later do not refer to them */
+    uint64_t next_at;  /* number of sectors with large values at which to sweep again */
+    bool erased_before_flush;
+    kv_version version;
+    kv_last_key last;
+} kv_sweep;
 
 typedef struct kv_recovery_report {
     uint64_t commits, discarded_bytes;
@@ -126,6 +139,7 @@ typedef struct kv_db {
     kv_check check;
     kv_compaction compaction;
     kv_collection collection;
+    kv_sweep sweep;
     kv_recovery_report recovered;
     kv_error error;
     char path[KV_PATH_MAX];
@@ -239,6 +253,15 @@ void kv_collect_step(kv_db *db, uint64_t bytes);
 void kv_collect_flush_begins(kv_db *db);
 void kv_collect_flushed(kv_db *db);
 bool kv_collect_wants_flush(const kv_db *db); /* sectors wait for it that nobody else will ask for */
+
+/* sweep.c: so is that of large values. */
+void kv_sweep_step(kv_db *db); /* with no transaction open */
+bool kv_sweep_wants_superblock(const kv_db *db);
+bool kv_sweep_wants_flush(const kv_db *db);
+void kv_sweep_flush_begins(kv_db *db);
+void kv_sweep_flushed(kv_db *db);
+void kv_sweep_end(kv_db *db);
+kv_status kv_sweep_at_open(kv_db *db);
 
 /* compact.c */
 kv_status kv_compact_begin(kv_db *db);

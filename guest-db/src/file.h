@@ -73,6 +73,7 @@ typedef struct kv_file {
     uint64_t random; /* state of the generator of salts */
     uint64_t slot_start[2]; /* log_generation in each superblock slot as far as it is durable; UINT64_MAX: not valid */
     uint64_t slot_written[2]; /* as written, durable or not */
+    uint64_t slot_durable[2], slot_written_durable[2]; /* the same of the field `durable` */
     kv_sector_list log_sectors; /* the log, oldest first; the last is the one being written */
     kv_sector_list free;
     kv_log log;

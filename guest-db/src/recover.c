@@ -263,10 +263,11 @@ static kv_status run(recovery *r) {
     abandon(r);
     if (r->tail.last_commit > db->last_commit) db->last_commit = r->tail.last_commit;
     if (file->super.commit > db->last_commit) db->last_commit = file->super.commit;
-    if (status == KV_OK && !db->read_only) status = kv_collect_begin(db);
     db->recovered.discarded_bytes = r->tail.discarded_bytes;
     /* The mark of a clean close and a fresh sector's header are written (again) with the next commit: not durable yet. */
     db->durable = db->committed_end = r->rewriting ? kv_log_position(file) : r->tail.confirmed;
+    if (status == KV_OK && !db->read_only) status = kv_collect_begin(db);
+    if (status == KV_OK && !db->read_only) status = kv_sweep_at_open(db);
     return status;
 }
 

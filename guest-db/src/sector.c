@@ -100,22 +100,45 @@ kv_status kv_sector_list_push(kv_sector_list *list, uint64_t number) {
     return KV_OK;
 }
 
+static int compare_numbers(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Take `span` free sectors in a row, if there are such. */
+static bool take_free(kv_file *file, uint32_t span, uint64_t *sector) {
+    kv_sector_list *list = &file->free;
+    uint64_t count = kv_sector_list_count(list);
+    if (count < span) return false;
+    if (span == 1) {
+        *sector = list->numbers[--list->end];
+        return true;
+    }
+    uint64_t *numbers = list->numbers + list->first;
+    qsort(numbers, (size_t)count, sizeof *numbers, compare_numbers);
+    for (uint64_t i = 0; i + span <= count; i++) {
+        if (numbers[i + span - 1] - numbers[i] != span - 1) continue;
+        *sector = numbers[i];
+        memmove(numbers + i, numbers + i + span, (size_t)(count - i - span) * sizeof *numbers);
+        list->end -= span;
+        return true;
+    }
+    return false;
+}
+
 kv_status kv_sectors_add(kv_file *file, uint16_t type, uint32_t span, uint64_t previous, uint32_t chain,
                          uint64_t *sector) {
     kv_status status = make_room(file, file->sector_count + span);
     if (status == KV_OK && type == KV_SECTOR_LOG) status = kv_sector_list_push(&file->log_sectors, 0);
     if (status != KV_OK) return status;
-    uint32_t erases = 0;
-    if (type == KV_SECTOR_LOG && kv_sector_list_count(&file->free) > 0) {
-        *sector = file->free.numbers[--file->free.end];
-        erases = file->sectors[*sector].erases + 1;
-    } else {
+    bool again = take_free(file, span, sector);
+    if (!again) {
         *sector = file->sector_count;
-        for (uint32_t i = 0; i < span; i++) {
-            kv_sector inside = {.type = KV_SECTOR_INSIDE};
-            file->sectors[file->sector_count++] = inside;
-        }
+        memset(file->sectors + *sector, 0, span * sizeof *file->sectors);
+        file->sector_count += span;
     }
+    uint32_t erases = again ? file->sectors[*sector].erases + 1 : 0;
+    for (uint32_t i = 1; i < span; i++) file->sectors[*sector + i].type = KV_SECTOR_INSIDE;
     if (type == KV_SECTOR_LOG) file->log_sectors.numbers[file->log_sectors.end - 1] = *sector;
     file->sectors[*sector] = (kv_sector){.type = type,
                                          .span = span,

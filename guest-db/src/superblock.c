@@ -67,8 +67,10 @@ kv_status kv_superblock_read(kv_file *file) {
     }
     if (!valid[0] && !valid[1])
         return magic ? kv_file_fail(file, KV_CORRUPT, KV_DETAIL_SUPERBLOCK, 0) : KV_NOT_A_DATABASE;
-    for (int slot = 0; slot < 2; slot++)
+    for (int slot = 0; slot < 2; slot++) {
         file->slot_start[slot] = file->slot_written[slot] = valid[slot] ? found[slot].log_generation : UINT64_MAX;
+        file->slot_durable[slot] = file->slot_written_durable[slot] = valid[slot] ? found[slot].durable : UINT64_MAX;
+    }
     bool second = valid[1] && (!valid[0] || found[1].sequence > found[0].sequence);
     kv_status status = accept(file, &found[second]);
     if (status != KV_OK) return status;
@@ -91,5 +93,6 @@ kv_status kv_superblock_write(kv_file *file) {
     if (status != KV_OK) return status;
     file->super = next;
     file->slot_written[next.sequence & 1] = next.log_generation;
+    file->slot_written_durable[next.sequence & 1] = next.durable;
     return status;
 }

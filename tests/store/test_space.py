@@ -43,6 +43,23 @@ def test_transactions_pay_for_collection_too(tmp_path: Path) -> None:
         assert dict(store.items()) == expected
 
 
+@pytest.mark.parametrize("reopening", [False, True])
+def test_large_values_give_their_space_back(tmp_path: Path, reopening: bool) -> None:
+    path = tmp_path / "a.kv"
+    store = kvwasi.open(path, sync="none", sector_bytes=SECTOR)
+    expected = {}
+    for i in range(120):
+        key, value = b"key%d" % (i % 5), os.urandom(300_000)
+        store[key] = expected[key] = value
+        if reopening and i % 3 == 2:
+            store.close()
+            store = kvwasi.open(path, sync="none")
+    assert os.path.getsize(path) < 60 * SECTOR  # 240 were written, 10 are live
+    assert dict(store.items()) == expected
+    assert store.check() == []
+    store.close()
+
+
 def test_an_iterator_keeps_what_it_began_with(tmp_path: Path) -> None:
     with kvwasi.open(tmp_path / "a.kv", sync="none", sector_bytes=SECTOR) as store:
         begun = {b"key%d" % i: os.urandom(VALUE) for i in range(KEYS)}
