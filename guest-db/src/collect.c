@@ -158,11 +158,6 @@ bool kv_collect_wants_flush(const kv_db *db) {
 
 /* ---- after opening ---- */
 
-static int compare_numbers(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
 /* Log sectors off the log are free, but for those in front of it that the older superblock may still begin with. */
 kv_status kv_collect_begin(kv_db *db) {
     kv_file *file = db->file;
@@ -184,7 +179,7 @@ kv_status kv_collect_begin(kv_db *db) {
         status = kv_sector_list_push(&file->free, i);
     }
     if (status == KV_OK && waiting > 0) { /* they are empty already: put them in front again */
-        qsort(generations, (size_t)waiting, sizeof *generations, compare_numbers);
+        qsort(generations, (size_t)waiting, sizeof *generations, kv_compare_numbers);
         kv_sector_list all = {0};
         for (uint64_t i = 0; i < waiting && status == KV_OK; i++) {
             uint64_t number = 0;

@@ -185,6 +185,8 @@ kv_status kv_recover(kv_db *db);
 kv_status kv_db_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value, uint32_t length, uint32_t flags,
                     kv_value_ref *existing);
 kv_status kv_db_delete(kv_db *db, uint32_t table, kv_key key, uint32_t flags);
+/* What a put checks first, against the version it changes; KV_EXISTS as KV_NO_OVERWRITE wants it. Sets the value's sum. */
+kv_status kv_prepare_put(kv_db *db, const kv_root *root, kv_record *record, uint32_t flags, kv_value_ref *existing);
 /* What stands in the way of any change; KV_OK: nothing. */
 kv_status kv_db_writable(const kv_db *db, uint32_t flags);
 /* Put a record into an index: the same for a commit, a transaction and recovery. */

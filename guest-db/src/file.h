@@ -120,6 +120,7 @@ kv_status kv_superblock_write(kv_file *file);
 kv_status kv_sectors_read(kv_file *file);
 /* Give out `span` sectors, a free one for the log if there is one, else at the end of the file; nothing is written. */
 kv_status kv_sectors_add(kv_file *file, uint16_t type, uint32_t span, uint64_t previous, uint32_t chain, uint64_t *sector);
+int kv_compare_numbers(const void *a, const void *b); /* of uint64_t, for qsort */
 kv_status kv_sector_list_push(kv_sector_list *list, uint64_t number);
 static inline uint64_t kv_sector_list_count(const kv_sector_list *list) { return list->end - list->first; }
 /* Both copies of a sector's header, KV_SECTOR_DATA bytes. */

@@ -100,7 +100,7 @@ kv_status kv_sector_list_push(kv_sector_list *list, uint64_t number) {
     return KV_OK;
 }
 
-static int compare_numbers(const void *a, const void *b) {
+int kv_compare_numbers(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return x < y ? -1 : x > y;
 }
@@ -115,7 +115,7 @@ static bool take_free(kv_file *file, uint32_t span, uint64_t *sector) {
         return true;
     }
     uint64_t *numbers = list->numbers + list->first;
-    qsort(numbers, (size_t)count, sizeof *numbers, compare_numbers);
+    qsort(numbers, (size_t)count, sizeof *numbers, kv_compare_numbers);
     for (uint64_t i = 0; i + span <= count; i++) {
         if (numbers[i + span - 1] - numbers[i] != span - 1) continue;
         *sector = numbers[i];

@@ -47,21 +47,10 @@ void kv_txn_apply_put(kv_db *db, kv_key key, const kv_place *place) {
 
 kv_status kv_txn_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value, uint32_t length, uint32_t flags,
                      kv_value_ref *existing) {
-    kv_status status = kv_db_writable(db, KV_IN_TRANSACTION);
-    if (status == KV_OK) status = kv_check_key(key);
+    kv_record record = {.type = KV_RECORD_PUT, .table = table, .key = key, .value = value, .value_length = length};
+    kv_status status = kv_prepare_put(db, &db->txn.root, &record, flags | KV_IN_TRANSACTION, existing);
     if (status != KV_OK) return status;
-    if (length > KV_INLINE_MAX) return KV_VALUE_TOO_LARGE;
     kv_place place;
-    if ((flags & KV_NO_OVERWRITE) && kv_tree_get(&db->nodes, &db->txn.root, key, &place)) {
-        *existing = kv_db_value_ref(db, db->file, &place);
-        return KV_EXISTS;
-    }
-    kv_record record = {.type = KV_RECORD_PUT,
-                        .table = table,
-                        .key = key,
-                        .value = value,
-                        .value_length = length,
-                        .value_sum = kv_value_sum(value, length)};
     status = kv_txn_append(db, &record, &place);
     if (status == KV_OK) kv_txn_apply_put(db, key, &place);
     return status;

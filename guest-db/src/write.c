@@ -64,23 +64,26 @@ static kv_status commit_record(kv_db *db, kv_record *record, uint32_t flags, kv_
     return kv_db_fail(db, status);
 }
 
-kv_status kv_db_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value, uint32_t length, uint32_t flags,
-                    kv_value_ref *existing) {
+kv_status kv_prepare_put(kv_db *db, const kv_root *root, kv_record *record, uint32_t flags, kv_value_ref *existing) {
     kv_status status = kv_db_writable(db, flags);
-    if (status == KV_OK) status = kv_check_key(key);
+    if (status == KV_OK) status = kv_check_key(record->key);
     if (status != KV_OK) return status;
-    if (length > KV_INLINE_MAX) return KV_VALUE_TOO_LARGE;
+    if (record->value_length > KV_INLINE_MAX) return KV_VALUE_TOO_LARGE;
     kv_place place;
-    if ((flags & KV_NO_OVERWRITE) && kv_tree_get(&db->nodes, &db->head, key, &place)) {
+    if ((flags & KV_NO_OVERWRITE) && kv_tree_get(&db->nodes, root, record->key, &place)) {
         *existing = kv_db_value_ref(db, db->file, &place);
         return KV_EXISTS;
     }
-    kv_record record = {.type = KV_RECORD_PUT,
-                        .table = table,
-                        .key = key,
-                        .value = value,
-                        .value_length = length,
-                        .value_sum = kv_value_sum(value, length)};
+    record->value_sum = kv_value_sum(record->value, record->value_length);
+    return KV_OK;
+}
+
+kv_status kv_db_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value, uint32_t length, uint32_t flags,
+                    kv_value_ref *existing) {
+    kv_record record = {.type = KV_RECORD_PUT, .table = table, .key = key, .value = value, .value_length = length};
+    kv_status status = kv_prepare_put(db, &db->head, &record, flags, existing);
+    if (status != KV_OK) return status;
+    kv_place place;
     status = commit_record(db, &record, flags, &place);
     if (status != KV_OK) return status;
     kv_apply_put(&db->nodes, &db->head, key, &place);
