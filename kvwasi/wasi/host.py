@@ -1,7 +1,7 @@
 """``Wasi``: the file calls of preview1 for a module that wasmtime-py runs.
 
-Everything that concerns files is the C data plane's; arguments, environment, clocks, randomness and
-``proc_exit`` stay wasmtime's own.
+Everything that concerns files is the C data plane's, and so are the clocks, that what it waits for is on the
+guest's time scale; arguments, environment, randomness and ``proc_exit`` stay wasmtime's own.
 """
 
 import ctypes

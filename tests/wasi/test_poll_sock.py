@@ -1,17 +1,17 @@
-"""poll_oneoff on clocks and descriptors; sock_* on sockets and on what is none."""
+"""Clocks; poll_oneoff on clocks and descriptors; sock_* on sockets and on what is none."""
 
 import io
 import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from wasi_guest import CREAT, NONBLOCK, PAGE, READ, ROOT, WRITE, Guest, Mode
 
-REALTIME, MONOTONIC, PROCESS_CPU = 0, 1, 2
+REALTIME, MONOTONIC, PROCESS_CPU, THREAD_CPU = range(4)
 CLOCK, FD_READ, FD_WRITE = 0, 1, 2
 ABSOLUTE = 1
 MS = 1_000_000
@@ -53,6 +53,39 @@ def test_absolute_clocks(guest: Guest, clock_id: int, now: object) -> None:
     assert poll(guest, clock(7, due, clock_id, ABSOLUTE)) == [(7, 0, CLOCK, 0, 0)]
     assert now() >= due
     assert poll(guest, clock(8, 1, clock_id, ABSOLUTE)) == [(8, 0, CLOCK, 0, 0)]  # long past
+
+
+def read_clock(guest: Guest, clock_id: int, call: str = "clock_time_get") -> int:
+    precision = [0] if call == "clock_time_get" else []
+    return int.from_bytes(guest.result(call, clock_id, *precision, size=8), "little")
+
+
+@pytest.mark.parametrize(
+    ("clock_id", "now"),
+    [
+        (REALTIME, time.time_ns),
+        (MONOTONIC, time.monotonic_ns),
+        (PROCESS_CPU, time.process_time_ns),
+        (THREAD_CPU, time.thread_time_ns),
+    ],
+)
+def test_clocks(guest: Guest, clock_id: int, now: Callable[[], int]) -> None:
+    before, seen, after = now(), read_clock(guest, clock_id), now()
+    assert before <= seen <= after
+    assert 0 < read_clock(guest, clock_id, "clock_res_get") <= 100 * MS
+
+
+def test_clock_errors(guest: Guest) -> None:
+    result = guest.reserve(8)
+    for call, precision in (("clock_time_get", [0]), ("clock_res_get", [])):
+        assert guest.raw(call, 4, *precision, result) == "INVAL"
+        assert guest.raw(call, REALTIME, *precision, 0xFFFFFFF9) == "FAULT"
+
+
+def test_the_guests_own_time_can_be_waited_for(guest: Guest) -> None:
+    due = read_clock(guest, MONOTONIC) + 30 * MS
+    assert poll(guest, clock(7, due, MONOTONIC, ABSOLUTE)) == [(7, 0, CLOCK, 0, 0)]
+    assert read_clock(guest, MONOTONIC) >= due
 
 
 def test_clocks_that_cannot_be_waited_for(guest: Guest) -> None:

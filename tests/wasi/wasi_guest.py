@@ -13,6 +13,8 @@ from kvwasi.wasi import Preopen, Wasi
 Mode = Literal["shared", "exclusive", "walking", "wasmtime"]
 
 SIGNATURES = {
+    "clock_res_get": "ii",
+    "clock_time_get": "ili",
     "fd_advise": "illi",
     "fd_allocate": "ill",
     "fd_close": "i",

@@ -3,6 +3,8 @@
 #define KVW_CALLS_H
 
 #define KVW_CALLS(X)                                                                                         \
+    X(clock_res_get, "ii")                                                                                   \
+    X(clock_time_get, "ili")                                                                                 \
     X(fd_advise, "illi")                                                                                     \
     X(fd_allocate, "ill")                                                                                    \
     X(fd_close, "i")                                                                                         \
