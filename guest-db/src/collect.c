@@ -54,7 +54,6 @@ static bool move_if_live(kv_db *db, const kv_record *old, uint64_t value_offset)
         kv_log_rewind(file, &mark);
         return false;
     }
-    db->collection.moved_bytes += kv_record_bytes(&record);
     if (external) return true; /* the value is where it was */
     kv_apply_put(&db->nodes, &db->head, record.key, &place);
     kv_hash_drop(&db->hash, record.key);

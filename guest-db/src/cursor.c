@@ -13,7 +13,7 @@ kv_status kv_cursor_open(kv_db *db, kv_key start, kv_key stop, uint32_t view, ui
     if (free_handle == KV_CURSORS_MAX) return KV_TOO_MANY_CURSORS;
     kv_cursor *cursor = calloc(1, sizeof *cursor);
     if (cursor == NULL) return KV_NO_MEMORY;
-    *cursor = (kv_cursor){.open = true, .view = view, .flags = flags, .version = {.pin = KV_NO_PIN}};
+    *cursor = (kv_cursor){.view = view, .flags = flags, .version = {.pin = KV_NO_PIN}};
     if (view == KV_VIEW_PUBLISHED) {
         uint32_t held = db->published.pin;
         uint32_t pin = held != KV_NO_PIN ? kv_nodes_pin_again(&db->nodes, held) : kv_pin_head(db);

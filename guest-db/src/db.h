@@ -43,7 +43,7 @@ typedef struct kv_incoming {
 } kv_incoming;
 
 typedef struct kv_cursor {
-    bool open, done;
+    bool done;
     uint32_t view, flags;
     kv_version version; /* KV_VIEW_PUBLISHED */
     kv_file *file;      /* in which that version's values lie */
@@ -97,7 +97,6 @@ typedef struct kv_collection {
     bool blocked;       /* by a damaged record, which is never moved */
     bool starved;       /* the sector to empty is not durable yet */
     uint64_t slot_generation[2], slot_durable[2]; /* what the flush under way makes durable of each superblock slot */
-    uint64_t moved_bytes;
 } kv_collection;
 
 /* Finding dead runs of value sectors. */

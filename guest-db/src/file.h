@@ -44,7 +44,6 @@ typedef struct kv_log {
     uint32_t written_chain; /* of the last record before `start` */
     uint32_t ahead;         /* the sector was written, if only with zeros, up to here */
     uint32_t torn;          /* a write that failed reached up to here; 0: none */
-    bool header_withheld;   /* recovery: the header goes last */
 } kv_log;
 
 /* Numbers of sectors, taken from the front and added at the back (or taken from there). */

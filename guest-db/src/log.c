@@ -23,7 +23,6 @@ kv_status kv_log_begin(kv_file *file, uint64_t previous, uint32_t chain, bool wi
     log->chain = log->written_chain = chain;
     log->start = withhold_header ? KV_SECTOR_DATA : 0;
     log->ahead = file->sectors[sector].erases > 0 ? file->sector_bytes : 0; /* a used sector has its space already */
-    log->header_withheld = withhold_header;
     if (!withhold_header) kv_sector_encode(file, sector, log->buffer);
     return KV_OK;
 }
@@ -39,7 +38,6 @@ kv_status kv_log_resume(kv_file *file, uint64_t sector, uint32_t offset, uint32_
     log->end = offset;
     log->chain = log->written_chain = chain;
     log->ahead = offset;
-    log->header_withheld = false;
     if (last != NULL) {
         memcpy(log->buffer, last, KV_RECORD_HEADER_BYTES);
         log->end += KV_RECORD_HEADER_BYTES;

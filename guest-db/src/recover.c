@@ -226,7 +226,6 @@ static kv_status rewrite_tail(recovery *r, kv_reader *reader) {
     if (status == KV_OK) status = kv_file_sync(file);
     if (status == KV_OK) status = kv_log_write_header(file, first);
     if (status == KV_OK) status = kv_file_sync(file);
-    file->log.header_withheld = false;
     return status;
 }
 
