@@ -18,6 +18,7 @@ __all__ = [
     "KeyTooLargeError",
     "KvError",
     "NoSuchDatabaseError",
+    "NoSuchTableError",
     "NotADatabaseError",
     "OutOfMemoryError",
     "PoisonedError",
@@ -93,12 +94,16 @@ class NoSuchDatabaseError(KvError, FileNotFoundError):
     """There is no file of that name, or no directory to make it in."""
 
 
+class NoSuchTableError(KvError, LookupError):
+    """There is no table of that name, or it has been dropped."""
+
+
 class NotADatabaseError(KvError):
     """What lies at the path is no kvwasi database: another format, a directory, a pipe, a device."""
 
 
 class VersionError(KvError):
-    """The database was written by a newer version that this one cannot read."""
+    """The database has another version of the file format than this one can read."""
 
 
 class CorruptionError(KvError):

@@ -34,6 +34,7 @@ _READ_ONLY, _CREATE, _REPLACE = 1, 2, 4
 _FLAGS = {"r": _READ_ONLY, "w": 0, "c": _CREATE, "n": _CREATE | _REPLACE}
 _SYNC_MODES = ("commit", "interval", "none")
 _SECTOR_BYTES_MIN, _SECTOR_BYTES_MAX = 256 << 10, 64 << 20
+_CACHE_BYTES_MIN, _CACHE_BYTES_MAX = 4 << 20, 2 << 30
 _INTERVAL_MS_MAX = 24 * 60 * 60 * 1000
 
 
@@ -66,6 +67,26 @@ class Stats:
     erase_max: int
     """The most that any sector has been reused."""
     format_version: int
+    snapshots: int
+    """Open ones."""
+    cached_nodes: int
+    """Of the index, in memory."""
+    changed_nodes: int
+    """Of those, the ones that the file does not have yet."""
+    node_loads: int
+    """Nodes read from the file since opening."""
+    tail_bytes: int
+    """Of the log behind the newest checkpoint: what opening would have to replay after a crash."""
+    tail_records: int
+    checkpoint: int
+    """Number of the newest checkpoint."""
+    cache_bytes: int
+    """The limit of the memory for the index."""
+    erases: int
+    """How often a sector was used again, over all of them."""
+    sectors_free: int
+    pinned_bytes: int
+    """Of sectors without live data that an old snapshot or checkpoint still needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +311,7 @@ class Store(_engine.StoreVerbs, OrderedEntries):
 
 
 def _check_arguments(
-    flag: str, sync: str, interval_ms: int, timeout: float | None, sector_bytes: int
+    flag: str, sync: str, interval_ms: int, timeout: float | None, sector_bytes: int, cache_bytes: int
 ) -> None:
     if flag not in _FLAGS:
         raise ValueError(f"flag is one of {', '.join(_FLAGS)}, not {flag!r}")
@@ -303,6 +324,8 @@ def _check_arguments(
     power_of_two = sector_bytes & (sector_bytes - 1) == 0
     if sector_bytes and not (power_of_two and _SECTOR_BYTES_MIN <= sector_bytes <= _SECTOR_BYTES_MAX):
         raise ValueError("sector_bytes is a power of two from 256 KiB to 64 MiB")
+    if not _CACHE_BYTES_MIN <= cache_bytes <= _CACHE_BYTES_MAX:
+        raise ValueError("cache_bytes is from 4 MiB to 2 GiB")
 
 
 def _acquire(path: StrPath, flag: str) -> FileLock:
@@ -334,6 +357,7 @@ def open(
     interval_ms: int = 1000,
     timeout: float | None = None,
     sector_bytes: int = 0,
+    cache_bytes: int = 256 << 20,
 ) -> Store:
     """Open a database.
 
@@ -350,6 +374,7 @@ def open(
         timeout: seconds to wait for another thread's transaction before a write gives up; None: as long as
             it takes.
         sector_bytes: unit of allocation of a new database; a power of two from 256 KiB to 64 MiB, 0: 1 MiB.
+        cache_bytes: memory for the index, 4 MiB to 2 GiB; what does not fit is read from the file when needed.
 
     Raises:
         DatabaseLockedError: it is open elsewhere; ``pids`` says where. A writer excludes all others,
@@ -365,7 +390,7 @@ def open(
     ...         print(store["greeting"])
     b'hello'
     """
-    _check_arguments(flag, sync, interval_ms, timeout, sector_bytes)
+    _check_arguments(flag, sync, interval_ms, timeout, sector_bytes, cache_bytes)
     _Handle.close_dropped()
     module.ensure_loaded()
     handle = _Handle()
@@ -377,6 +402,7 @@ def open(
             b"/" + os.fsencode(os.path.basename(lock.path)),
             flags=_FLAGS[flag],
             sector_bytes=sector_bytes,
+            cache_bytes=cache_bytes,
             durable=sync == "commit",
             interval_ms=interval_ms if sync == "interval" else 0,
             timeout=timeout,

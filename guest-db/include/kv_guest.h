@@ -13,13 +13,14 @@
 
 #include <stdint.h>
 
-#define KV_GUEST_ABI 1
+#define KV_GUEST_ABI 2
 
 #define KV_KEY_MAX 1024u            /* bytes; keys have 1..KV_KEY_MAX */
 #define KV_VALUE_MAX (1u << 30)     /* bytes */
 #define KV_INLINE_MAX (64u << 10)   /* bytes; a longer value goes through kv_guest_value_* */
 #define KV_DATA_CAPACITY (1u << 20) /* bytes in the data buffer */
 #define KV_CURSORS_MAX 1024u        /* cursors open at once */
+#define KV_SNAPSHOTS_MAX 1024u      /* snapshots open at once */
 
 typedef enum kv_status {
     KV_OK = 0,
@@ -46,7 +47,8 @@ typedef enum kv_status {
     KV_POISONED = 30,  /* an earlier write or flush failed: close and open again */
     KV_NO_MEMORY = 31, /* nothing changed */
     KV_CLOSED = 32,
-    KV_TOO_MANY_CURSORS = 33,
+    KV_TOO_MANY_CURSORS = 33, /* or snapshots, or savepoints */
+    KV_NO_SUCH_TABLE = 34,
 } kv_status;
 
 /* Why KV_CORRUPT; also the kinds of problem that check reports. */
@@ -57,7 +59,8 @@ typedef enum kv_detail {
     KV_DETAIL_RECORD = 3,        /* a record that was durable once is damaged */
     KV_DETAIL_VALUE = 4,         /* a value does not match its checksum */
     KV_DETAIL_TRUNCATED = 5,     /* the file ends before what was durable once */
-    KV_DETAIL_INDEX = 6,         /* the index does not agree with the log */
+    KV_DETAIL_INDEX = 6,         /* a node is damaged, or does not agree with the records */
+    KV_DETAIL_PAGES = 7,         /* what is counted as used is not what is used */
 } kv_detail;
 
 /* kv_guest_open */
@@ -74,6 +77,7 @@ typedef enum kv_detail {
 /* what a read sees */
 #define KV_VIEW_PUBLISHED 0u
 #define KV_VIEW_TRANSACTION 1u
+#define KV_VIEW_SNAPSHOT 256u /* plus the snapshot's handle */
 #define KV_VIEW_MAY_GUESS 16u /* or-ed in by who can settle a KV_WHERE_GUESS */
 
 /* cursors */
@@ -105,9 +109,12 @@ typedef struct kv_guest_block {
     int32_t fd;            /* the database's descriptor, set by open and compact */
     int32_t os_error;      /* WASI errno of KV_IO and KV_DISK_FULL */
     uint32_t detail;       /* kv_detail of KV_CORRUPT */
-    uint32_t handle;       /* of the cursor just opened */
+    uint32_t handle;       /* of the cursor or snapshot just opened */
     uint32_t data_address; /* the data buffer, KV_DATA_CAPACITY bytes */
     uint32_t abi;          /* KV_GUEST_ABI */
+    uint64_t cache_bytes;  /* in: kv_guest_open; memory for the index, 0: 256 MiB */
+    uint32_t table;        /* number of the table that was found or made */
+    uint32_t flush_wanted; /* a flush would let space be used again; nobody has to wait for it */
     uint8_t key[KV_KEY_MAX];
     uint8_t key2[KV_KEY_MAX];
 } kv_guest_block;
@@ -143,6 +150,15 @@ typedef struct kv_guest_stats_result {
     uint64_t cursors;
     uint64_t erase_max; /* highest erase counter of a sector */
     uint64_t format_version;
+    uint64_t snapshots;
+    uint64_t cached_nodes, changed_nodes; /* in memory; of them, not yet written */
+    uint64_t node_loads;                  /* nodes read since opening */
+    uint64_t tail_bytes, tail_records;    /* of the log behind the newest checkpoint: what a crash leaves to be replayed */
+    uint64_t checkpoint;                  /* number of the newest superblock */
+    uint64_t cache_bytes;                 /* limit of the memory for nodes */
+    uint64_t erases;                      /* sum of all sectors' erase counters */
+    uint64_t sectors_free;
+    uint64_t pinned_bytes; /* of sectors that only old snapshots or checkpoints need */
 } kv_guest_stats_result;
 
 /* One problem found by kv_guest_check_step; an array of them lies in the data buffer, `count` in the block. */
@@ -163,12 +179,14 @@ typedef struct kv_problem {
 KV_EXPORT(kv_guest_init) uint32_t kv_guest_init(void);
 /* Open the path in the data buffer. KV_AGAIN while replaying. `sector_bytes` (0: 1 MiB) only counts at creation. */
 KV_EXPORT(kv_guest_open) kv_status kv_guest_open(uint32_t path_length, uint32_t flags, uint32_t sector_bytes);
-/* Write the mark of a clean close: after a successful sync. KV_NEEDS_SYNC: flush, then kv_guest_close(). */
+/* A step towards a clean close, after which opening has nothing to replay. KV_AGAIN: make the same call again. KV_NEEDS_SYNC: flush,
+ * kv_guest_synced, and again. KV_OK: done; then kv_guest_close(). */
 KV_EXPORT(kv_guest_close_mark) kv_status kv_guest_close_mark(void);
 /* Give back file and memory; everything after it answers KV_CLOSED. */
 KV_EXPORT(kv_guest_close) kv_status kv_guest_close(void);
 
-/* `view`: KV_VIEW_*. The key is in block.key. */
+/* In each call that has one, `table` is 0 for the default table, else the number of a named one (KV_NO_SUCH_TABLE).
+ * `view`: KV_VIEW_*. The key is in block.key. */
 KV_EXPORT(kv_guest_get) kv_status kv_guest_get(uint32_t table, uint32_t key_length, uint32_t view);
 /* Keys in the data buffer as `count` times (uint32 length, bytes, padded to 4). Results replace them: kv_value_ref[count].
  * `count` <= KV_DATA_CAPACITY / sizeof(kv_value_ref). */
@@ -193,6 +211,24 @@ KV_EXPORT(kv_guest_txn_begin) kv_status kv_guest_txn_begin(void);
 /* `flags`: KV_DURABLE, KV_BARRIER_DONE. KV_SYNC_FIRST when values outside the log must be durable first. */
 KV_EXPORT(kv_guest_txn_commit) kv_status kv_guest_txn_commit(uint32_t flags);
 KV_EXPORT(kv_guest_txn_rollback) kv_status kv_guest_txn_rollback(void);
+/* Savepoints nest: everything since the last one is kept (release) or undone. At most 63 at once. */
+KV_EXPORT(kv_guest_savepoint_begin) kv_status kv_guest_savepoint_begin(void);
+KV_EXPORT(kv_guest_savepoint_release) kv_status kv_guest_savepoint_release(void);
+KV_EXPORT(kv_guest_savepoint_rollback) kv_status kv_guest_savepoint_rollback(void);
+
+/* Named tables; the name (1..KV_KEY_MAX - 1 bytes) is in block.key, the number goes to block.table. */
+/* KV_NOT_FOUND: there is none of that name. */
+KV_EXPORT(kv_guest_table_find) kv_status kv_guest_table_find(uint32_t name_length, uint32_t view);
+/* In a transaction. KV_EXISTS: it is there, and block.table says which. */
+KV_EXPORT(kv_guest_table_create) kv_status kv_guest_table_create(uint32_t name_length);
+/* In a transaction; with all that is in it. KV_AGAIN: make the same call again. Its number is never used again. */
+KV_EXPORT(kv_guest_table_drop) kv_status kv_guest_table_drop(uint32_t name_length);
+/* The names behind the one in block.key in order, as kv_entry whose value's offset is the number; how many in block.count. */
+KV_EXPORT(kv_guest_table_names) kv_status kv_guest_table_names(uint32_t after_length, uint32_t view);
+
+/* The published state as it is now, for reads with KV_VIEW_SNAPSHOT + block.handle until it is closed. */
+KV_EXPORT(kv_guest_snapshot_open) kv_status kv_guest_snapshot_open(void);
+KV_EXPORT(kv_guest_snapshot_close) kv_status kv_guest_snapshot_close(uint32_t handle);
 
 /* KV_NEEDS_SYNC with `position`, or KV_OK when all is durable already. */
 KV_EXPORT(kv_guest_sync_begin) kv_status kv_guest_sync_begin(void);
@@ -201,8 +237,8 @@ KV_EXPORT(kv_guest_sync_failed) kv_status kv_guest_sync_failed(int32_t os_error)
 /* For hosts without threads: sync_begin, fdatasync, synced. */
 KV_EXPORT(kv_guest_flush) kv_status kv_guest_flush(void);
 
-/* A cursor over KV_VIEW_PUBLISHED keeps the state of its opening until closed; over KV_VIEW_TRANSACTION it follows
- * the transaction and is closed with it. */
+/* A cursor over KV_VIEW_PUBLISHED or a snapshot keeps that state until closed; over KV_VIEW_TRANSACTION it follows the
+ * transaction and is closed with it. */
 KV_EXPORT(kv_guest_cursor_open)
 kv_status kv_guest_cursor_open(uint32_t table, uint32_t start_length, uint32_t stop_length, uint32_t view,
                                uint32_t flags);
@@ -215,7 +251,7 @@ KV_EXPORT(kv_guest_stats) kv_status kv_guest_stats(void);
 KV_EXPORT(kv_guest_check_begin) kv_status kv_guest_check_begin(void);
 KV_EXPORT(kv_guest_check_step) kv_status kv_guest_check_step(void);
 /* Rewrite what is live into a new file that replaces the old. begin when no transaction is open (KV_BUSY); writes answer
- * KV_BUSY until it ends, reads go on. step: KV_AGAIN, then KV_SYNC_FIRST once (flush block.fd, which is the new
+ * KV_BUSY until it ends, reads go on. step: KV_AGAIN, then KV_SYNC_FIRST twice (flush block.fd, which is the new
  * file's here, and call again with KV_BARRIER_DONE), then KV_OK, with block.fd the new file. abort undoes it before that. */
 KV_EXPORT(kv_guest_compact_begin) kv_status kv_guest_compact_begin(void);
 KV_EXPORT(kv_guest_compact_step) kv_status kv_guest_compact_step(uint32_t flags);

@@ -41,6 +41,7 @@ kv_status kv_install_file(kv_file *file, const char *from, const char *path, boo
         result = rename(from, path);
     } else { /* a link does not replace what someone else has put there meanwhile */
         result = link(from, path);
+        if (result != 0 && errno == EEXIST) return KV_EXISTS;
         if (result != 0 && (errno == ENOTSUP || errno == EPERM || errno == ENOSYS)) result = rename(from, path);
         else if (result == 0) result = unlink(from);
     }
@@ -65,9 +66,10 @@ kv_status kv_create_file(const char *path, uint32_t sector_bytes, uint64_t rando
     file->super = (kv_superblock){.version = KV_FORMAT_VERSION,
                                   .sector_bytes = sector_bytes,
                                   .database_id = kv_file_random(file),
-                                  .log_generation = first_generation,
-                                  .log_sector = 0,
+                                  .replay = kv_position(file, first_generation, KV_SECTOR_DATA),
+                                  .generation = first_generation,
                                   .durable = kv_position(file, first_generation, KV_SECTOR_DATA)};
+    file->slot_generation[0] = file->slot_generation[1] = first_generation;
     return kv_log_begin(file, 0, 0, false);
 }
 

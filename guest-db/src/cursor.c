@@ -4,27 +4,35 @@
 
 #include "db.h"
 
-kv_status kv_cursor_open(kv_db *db, kv_key start, kv_key stop, uint32_t view, uint32_t flags, uint32_t *handle) {
+/* One more pin on the version that `view` reads. */
+static uint32_t pin_view(kv_db *db, uint32_t view) {
+    if (view == KV_VIEW_PUBLISHED) return kv_pin_published(db);
+    const kv_snapshot *snapshot = db->snapshots[view - KV_VIEW_SNAPSHOT];
+    return kv_nodes_pin_again(snapshot->file->nodes, snapshot->version.pin);
+}
+
+kv_status kv_cursor_open(kv_db *db, uint32_t table, kv_key start, kv_key stop, uint32_t view, uint32_t flags,
+                         uint32_t *handle) {
     if (db->file->poisoned) return KV_POISONED;
-    const kv_root *root = kv_db_root(db, view);
-    if (root == NULL) return view == KV_VIEW_TRANSACTION ? KV_NO_TRANSACTION : KV_INVALID;
+    const kv_state *state;
+    kv_file *file;
+    kv_status status = kv_db_state(db, view, &state, &file);
+    if (status != KV_OK) return status;
     uint32_t free_handle = 0;
     while (free_handle < KV_CURSORS_MAX && db->cursors[free_handle] != NULL) free_handle++;
     if (free_handle == KV_CURSORS_MAX) return KV_TOO_MANY_CURSORS;
+    kv_root root = {.node = 0}, *changing;
+    bool own = view == KV_VIEW_TRANSACTION;
+    status = own ? kv_table_in_txn(db, table, &changing) : kv_table_root(db, file->nodes, state, table, &root);
+    if (status != KV_OK) return status;
     kv_cursor *cursor = calloc(1, sizeof *cursor);
     if (cursor == NULL) return KV_NO_MEMORY;
-    *cursor = (kv_cursor){.view = view, .flags = flags, .version = {.pin = KV_NO_PIN}};
-    if (view == KV_VIEW_PUBLISHED) {
-        uint32_t held = db->published.pin;
-        uint32_t pin = held != KV_NO_PIN ? kv_nodes_pin_again(&db->nodes, held) : kv_pin_head(db);
-        if (pin == KV_NO_PIN) {
-            free(cursor);
-            return KV_TOO_MANY_CURSORS;
-        }
-        cursor->version = (kv_version){*root, pin};
-        cursor->file = db->file;
-        db->file->references++;
+    *cursor = (kv_cursor){.view = view, .flags = flags, .table = table, .root = root, .pin = KV_NO_PIN, .file = file};
+    if (!own && (cursor->pin = pin_view(db, view)) == KV_NO_PIN) {
+        free(cursor);
+        return KV_TOO_MANY_CURSORS;
     }
+    file->references++;
     cursor->has_start = flags & KV_CURSOR_HAS_START;
     cursor->has_stop = flags & KV_CURSOR_HAS_STOP;
     if (cursor->has_start) memcpy(cursor->start, start.data, cursor->start_length = start.length);
@@ -42,7 +50,7 @@ static kv_cursor *get(const kv_db *db, uint32_t handle) {
 kv_status kv_cursor_close(kv_db *db, uint32_t handle) {
     kv_cursor *cursor = get(db, handle);
     if (cursor == NULL) return KV_INVALID;
-    kv_nodes_unpin(&db->nodes, cursor->version.pin);
+    kv_nodes_unpin(cursor->file->nodes, cursor->pin);
     kv_file_release(cursor->file);
     free(cursor);
     db->cursors[handle] = NULL;
@@ -56,13 +64,11 @@ void kv_cursors_end_transaction(kv_db *db) {
             (void)kv_cursor_close(db, handle);
 }
 
-static void begin(const kv_cursor *cursor, kv_walk *walk) {
+static kv_status begin(const kv_cursor *cursor, kv_walk *walk) {
     kv_key start = {cursor->has_start ? cursor->start : NULL, cursor->start_length};
     kv_key stop = {cursor->has_stop ? cursor->stop : NULL, cursor->stop_length};
-    if (cursor->flags & KV_CURSOR_REVERSE)
-        kv_walk_backward_from(walk, stop);
-    else
-        kv_walk_forward_from(walk, start, cursor->after_start);
+    return cursor->flags & KV_CURSOR_REVERSE ? kv_walk_backward_from(walk, stop)
+                                             : kv_walk_forward_from(walk, start, cursor->after_start);
 }
 
 /* Is the key beyond the end of the range towards which the cursor moves? */
@@ -91,29 +97,37 @@ kv_status kv_cursor_next(kv_db *db, uint32_t handle, uint32_t limit, uint8_t *to
     if (cursor == NULL) return KV_INVALID;
     if (db->file->poisoned) return KV_POISONED;
     if (cursor->done) return KV_OK;
-    bool own = cursor->view == KV_VIEW_TRANSACTION;
-    kv_walk walk = {.nodes = &db->nodes, .root = own ? db->txn.root : cursor->version.root};
-    const kv_file *file = own ? db->file : cursor->file;
+    kv_root root = cursor->root, *changing;
+    kv_status status = cursor->view == KV_VIEW_TRANSACTION ? kv_table_in_txn(db, cursor->table, &changing) : KV_OK;
+    if (status != KV_OK) return status;
+    if (cursor->view == KV_VIEW_TRANSACTION) root = *changing;
+    const bool reverse = cursor->flags & KV_CURSOR_REVERSE;
+    kv_walk walk = {.nodes = cursor->file->nodes, .root = root};
     uint8_t *last = NULL;
-    begin(cursor, &walk);
-    for (; walk.valid && *count < limit; cursor->flags & KV_CURSOR_REVERSE ? kv_walk_previous(&walk) : kv_walk_next(&walk)) {
-        if (capacity < sizeof(kv_entry) + KV_KEY_MAX) break;
+    status = begin(cursor, &walk);
+    while (status == KV_OK && walk.valid && *count < limit && capacity >= sizeof(kv_entry) + KV_KEY_MAX) {
         kv_entry *entry = (kv_entry *)(void *)to;
-        kv_key key = kv_node_key(kv_walk_leaf(&walk), kv_walk_slot(&walk), to + sizeof *entry);
+        kv_key key = kv_walk_key(&walk, to + sizeof *entry);
         if (beyond(cursor, key)) {
             walk.valid = false;
             break;
         }
         kv_place place = kv_walk_place(&walk);
-        entry->value = kv_db_value_ref(db, file, &place);
+        entry->value = kv_db_value_ref(db, cursor->file, &place);
         entry->key_length = key.length;
         entry->next = (uint32_t)KV_ALIGN8(sizeof *entry + key.length);
         last = to;
         to += entry->next;
         capacity -= entry->next;
         ++*count;
+        status = reverse ? kv_walk_previous(&walk) : kv_walk_next(&walk);
     }
     if (last != NULL) remember(cursor, (kv_key){last + sizeof(kv_entry), ((kv_entry *)(void *)last)->key_length});
+    if (status != KV_OK && *count > 0) return KV_OK; /* it is told with the next batch */
+    if (status != KV_OK) {
+        db->error = cursor->file->error;
+        return status;
+    }
     cursor->done = !walk.valid;
     return KV_OK;
 }

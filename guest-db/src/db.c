@@ -65,6 +65,15 @@ static void remove_leftovers(const char *path) {
     unlink(side);
 }
 
+void kv_db_init(kv_db *db, uint64_t cache_bytes) {
+    db->published.pin = db->flushing.pin = db->txn.base_pin = KV_NO_PIN;
+    db->check.version.pin = db->compaction.source.pin = db->checkpoint.pin = KV_NO_PIN;
+    db->slot_pin[0] = db->slot_pin[1] = KV_NO_PIN;
+    db->collection.loaded.sector = db->collection.sector = UINT64_MAX;
+    if (cache_bytes == 0) cache_bytes = KV_CACHE_DEFAULT;
+    db->cache_bytes = cache_bytes < KV_CACHE_MIN ? KV_CACHE_MIN : cache_bytes;
+}
+
 kv_status kv_db_open(const kv_open_options *options, kv_db **opened) {
     *opened = NULL;
     size_t length = strlen(options->path);
@@ -73,56 +82,61 @@ kv_status kv_db_open(const kv_open_options *options, kv_db **opened) {
     if (db == NULL) return KV_NO_MEMORY;
     *opened = db; /* also on failure: it holds the error */
     memcpy(db->path, options->path, length + 1);
-    db->published.pin = db->flushing.pin = db->txn.base_pin = KV_NO_PIN;
-    db->check.version.pin = db->compaction.source.pin = db->sweep.version.pin = KV_NO_PIN;
-    db->collection.loaded.sector = UINT64_MAX;
-    kv_status status = kv_nodes_init(&db->nodes);
-    if (status == KV_OK) status = open_file(db, options);
+    kv_db_init(db, options->cache_bytes);
+    kv_status status = open_file(db, options);
     if (status != KV_OK) return status;
     if (!db->read_only) remove_leftovers(db->path);
     status = kv_superblock_read(db->file);
-    if (status == KV_OK) status = kv_sectors_read(db->file);
+    if (status == KV_OK) status = kv_file_need_nodes(db->file, db->cache_bytes);
+    db->nodes = db->file->nodes;
     if (status == KV_OK) status = kv_recover(db);
     return status == KV_OK ? KV_OK : kv_db_fail(db, status);
-}
-
-kv_status kv_db_close_mark(kv_db *db) {
-    if (db->file->poisoned) return KV_POISONED;
-    if (db->read_only || db->close_marked) return KV_OK;
-    bool waiting = kv_log_is_waiting(db->file) && db->committed_end != kv_log_position(db->file);
-    if (db->txn.state != KV_TXN_NONE || db->durable < db->committed_end || waiting) return KV_BUSY;
-    kv_record mark = {
-        .type = KV_RECORD_CLOSE, .flags = KV_FLAG_COMMIT, .commit = ++db->last_commit, .confirmed = db->durable};
-    kv_status status = kv_log_append(db->file, &mark, NULL);
-    if (status == KV_OK) status = kv_log_write(db->file, false);
-    db->file->super.durable = db->durable;
-    db->file->super.commit = db->last_commit;
-    if (status == KV_OK) status = kv_superblock_write(db->file);
-    if (status != KV_OK) return kv_db_fail(db, status);
-    db->close_marked = true;
-    db->position = kv_log_position(db->file);
-    return KV_NEEDS_SYNC;
 }
 
 void kv_db_free(kv_db *db) {
     if (db == NULL) return;
     if (db->compaction.open) (void)kv_compact_abort(db);
-    for (uint32_t handle = 0; handle < KV_CURSORS_MAX; handle++) {
-        if (db->cursors[handle] == NULL) continue;
-        kv_file_release(db->cursors[handle]->file);
-        free(db->cursors[handle]);
-    }
+    for (uint32_t handle = 0; handle < KV_CURSORS_MAX; handle++)
+        if (db->cursors[handle] != NULL) (void)kv_cursor_close(db, handle);
+    for (uint32_t handle = 0; handle < KV_SNAPSHOTS_MAX; handle++)
+        if (db->snapshots[handle] != NULL) (void)kv_snapshot_close(db, handle);
     kv_check_end(db);
     kv_collect_end(db);
+    kv_checkpoint_end(db);
     kv_file_release(db->file);
-    kv_nodes_destroy(&db->nodes);
     kv_hash_destroy(&db->hash);
+    free(db->live.changes);
     free(db);
 }
 
-const kv_root *kv_db_root(const kv_db *db, uint32_t view) {
-    if (view == KV_VIEW_PUBLISHED) return db->published.pin == KV_NO_PIN ? &db->head : &db->published.root;
-    return view == KV_VIEW_TRANSACTION && db->txn.state != KV_TXN_NONE ? &db->txn.root : NULL;
+kv_status kv_db_state(kv_db *db, uint32_t view, const kv_state **state, kv_file **file) {
+    *file = db->file;
+    if (view == KV_VIEW_PUBLISHED) {
+        *state = db->published.pin == KV_NO_PIN ? &db->head : &db->published.state;
+        return KV_OK;
+    }
+    if (view == KV_VIEW_TRANSACTION) {
+        *state = &db->txn.now;
+        return db->txn.state != KV_TXN_NONE ? KV_OK : KV_NO_TRANSACTION;
+    }
+    if (view < KV_VIEW_SNAPSHOT || view - KV_VIEW_SNAPSHOT >= KV_SNAPSHOTS_MAX) return KV_INVALID;
+    const kv_snapshot *snapshot = db->snapshots[view - KV_VIEW_SNAPSHOT];
+    if (snapshot == NULL) return KV_INVALID;
+    *state = &snapshot->version.state;
+    *file = snapshot->file;
+    return KV_OK;
+}
+
+/* The root of a table as `view` sees it, and the file in which its values lie. */
+static kv_status find_root(kv_db *db, uint32_t table, uint32_t view, kv_root *root, kv_file **file) {
+    const kv_state *state;
+    kv_status status = kv_db_state(db, view, &state, file);
+    if (status != KV_OK || view != KV_VIEW_TRANSACTION)
+        return status == KV_OK ? kv_table_root(db, (*file)->nodes, state, table, root) : status;
+    kv_root *changing;
+    status = kv_table_in_txn(db, table, &changing);
+    if (status == KV_OK) *root = *changing;
+    return status;
 }
 
 kv_value_ref kv_db_value_ref(const kv_db *db, const kv_file *file, const kv_place *place) {
@@ -134,61 +148,82 @@ kv_value_ref kv_db_value_ref(const kv_db *db, const kv_file *file, const kv_plac
                           .fd = file->fd};
 }
 
-kv_status kv_db_get(kv_db *db, kv_key key, uint32_t view, kv_value_ref *value) {
+kv_status kv_db_get(kv_db *db, uint32_t table, kv_key key, uint32_t view, kv_value_ref *value) {
     if (db->file->poisoned) return KV_POISONED;
     bool may_guess = view == (KV_VIEW_PUBLISHED | KV_VIEW_MAY_GUESS);
     if (may_guess) {
-        uint64_t record = kv_hash_find(&db->hash, key);
+        uint64_t record = kv_hash_find(&db->hash, table, key);
         if (record != 0) {
             *value = (kv_value_ref){.offset = record, .where = KV_WHERE_GUESS, .fd = db->file->fd};
             return KV_OK;
         }
     }
-    const kv_root *root = kv_db_root(db, view & ~KV_VIEW_MAY_GUESS);
-    if (root == NULL) return view & KV_VIEW_TRANSACTION ? KV_NO_TRANSACTION : KV_INVALID;
+    if (key.length == 0) return KV_KEY_EMPTY;
+    if (key.length > KV_KEY_MAX) return KV_KEY_TOO_LARGE;
+    kv_root root;
+    kv_file *file;
+    kv_status status = find_root(db, table, view & ~KV_VIEW_MAY_GUESS, &root, &file);
+    if (status == KV_OK) status = kv_nodes_ready(file->nodes, KV_HEIGHT_MAX);
     kv_place place;
-    if (!kv_tree_get(&db->nodes, root, key, &place)) {
-        if (key.length == 0) return KV_KEY_EMPTY;
-        return key.length <= KV_KEY_MAX ? KV_NOT_FOUND : KV_KEY_TOO_LARGE;
-    }
-    *value = kv_db_value_ref(db, db->file, &place);
+    if (status == KV_OK) status = kv_tree_get(file->nodes, &root, key, &place);
+    if (status == KV_CORRUPT || status == KV_IO) db->error = file->error;
+    if (status != KV_OK) return status;
+    *value = kv_db_value_ref(db, file, &place);
     bool settled = db->published.pin == KV_NO_PIN && db->txn.state == KV_TXN_NONE && value->where == KV_WHERE_FILE;
     if (may_guess && settled) {
-        kv_hash_fit(&db->hash, root->count);
-        kv_hash_put(&db->hash, key, place.offset - key.length - KV_RECORD_HEADER_BYTES, 0);
+        kv_hash_fit(&db->hash, root.count);
+        kv_hash_put(&db->hash, table, key, place.offset - key.length - KV_RECORD_HEADER_BYTES, 0);
     }
     return KV_OK;
 }
 
-kv_status kv_db_count(const kv_db *db, uint32_t view, uint64_t *count) {
-    const kv_root *root = kv_db_root(db, view);
-    if (root == NULL) return view == KV_VIEW_TRANSACTION ? KV_NO_TRANSACTION : KV_INVALID;
-    *count = root->count;
-    return KV_OK;
+kv_status kv_db_count(kv_db *db, uint32_t table, uint32_t view, uint64_t *count) {
+    kv_root root;
+    kv_file *file;
+    kv_status status = find_root(db, table, view, &root, &file);
+    if (status == KV_OK) *count = root.count;
+    return status;
 }
 
 kv_status kv_db_stats(kv_db *db, kv_guest_stats_result *stats) {
     kv_file *file = db->file;
-    const kv_root *root = kv_db_root(db, KV_VIEW_PUBLISHED);
+    const kv_nodes *nodes = db->nodes;
+    const kv_state *state;
+    (void)kv_db_state(db, KV_VIEW_PUBLISHED, &state, &file);
     uint64_t size;
     kv_status status = kv_file_size(file, &size);
     if (status != KV_OK) return kv_db_fail(db, status);
-    *stats = (kv_guest_stats_result){.keys = root->count,
-                                     .file_bytes = size,
-                                     .live_bytes = root->live_bytes + root->large_bytes,
-                                     .sectors = file->sector_count,
-                                     .sector_bytes = file->sector_bytes,
-                                     .commits = db->last_commit,
-                                     .durable_position = db->durable,
-                                     .end_position = db->committed_end,
-                                     .index_nodes = db->nodes.in_use,
-                                     .index_height = root->height,
-                                     .recovered_commits = db->recovered.commits,
-                                     .discarded_bytes = db->recovered.discarded_bytes,
-                                     .cursors = db->cursor_count,
-                                     .format_version = KV_FORMAT_VERSION};
-    for (uint64_t i = 0; i < file->sector_count; i++)
-        if (file->sectors[i].erases > stats->erase_max) stats->erase_max = file->sectors[i].erases;
+    *stats = (kv_guest_stats_result){
+        .keys = state->main.count,
+        .file_bytes = size,
+        .live_bytes = kv_live_total(db, KV_SECTOR_LOG) + kv_live_total(db, KV_SECTOR_VALUES),
+        .sectors = file->sector_count,
+        .sector_bytes = file->sector_bytes,
+        .commits = db->last_commit,
+        .durable_position = db->durable,
+        .end_position = db->committed_end,
+        .index_nodes = nodes->pages_in_use,
+        .index_height = state->main.height,
+        .recovered_commits = db->recovered.commits,
+        .discarded_bytes = db->recovered.discarded_bytes,
+        .cursors = db->cursor_count,
+        .format_version = KV_FORMAT_VERSION,
+        .snapshots = db->snapshot_count,
+        .cached_nodes = nodes->frames - nodes->free_frame_count,
+        .changed_nodes = nodes->dirty_count,
+        .node_loads = nodes->loads,
+        .tail_bytes = db->tail_bytes,
+        .tail_records = db->tail_records,
+        .checkpoint = file->super.sequence,
+        .cache_bytes = db->cache_bytes,
+    };
+    for (uint64_t i = 0; i < file->sector_count; i++) {
+        const kv_sector *s = &file->sectors[i];
+        if (s->erases > stats->erase_max) stats->erase_max = s->erases;
+        stats->erases += s->erases;
+        stats->sectors_free += s->type == 0;
+        if (s->emptied && s->emptied_epoch > nodes->oldest_pin) stats->pinned_bytes += (uint64_t)s->span << file->sector_shift;
+    }
 #ifdef __wasm__
     stats->memory_bytes = (uint64_t)__builtin_wasm_memory_size(0) * 65536;
 #endif

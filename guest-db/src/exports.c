@@ -9,6 +9,7 @@ static _Alignas(8) uint8_t data[KV_DATA_CAPACITY];
 
 /* Results that accompany a status. */
 static kv_status answer(kv_status status) {
+    if (db != NULL) block.flush_wanted = db->flush_wanted;
     if (status == KV_NEEDS_SYNC) {
         block.position = db->position;
     } else if (status >= KV_INVALID && db != NULL) {
@@ -37,7 +38,8 @@ kv_status kv_guest_open(uint32_t path_length, uint32_t flags, uint32_t sector_by
     path[path_length] = 0;
     if (strlen(path) != path_length) return KV_INVALID;
     kv_open_options options = {
-        .path = path, .flags = flags, .sector_bytes = sector_bytes, .random_seed = block.random_seed};
+        .path = path, .flags = flags, .sector_bytes = sector_bytes, .random_seed = block.random_seed,
+        .cache_bytes = block.cache_bytes};
     kv_status status = kv_db_open(&options, &db);
     if (status == KV_OK) {
         block.fd = db->file->fd;
@@ -61,13 +63,12 @@ kv_status kv_guest_close(void) {
 
 kv_status kv_guest_get(uint32_t table, uint32_t key_length, uint32_t view) {
     if (db == NULL) return KV_CLOSED;
-    if (table != 0) return KV_INVALID;
-    return answer(kv_db_get(db, key_argument(key_length), view, &block.value));
+    return answer(kv_db_get(db, table, key_argument(key_length), view, &block.value));
 }
 
 kv_status kv_guest_get_many(uint32_t table, uint32_t count, uint32_t bytes, uint32_t view) {
     if (db == NULL) return KV_CLOSED;
-    if (table != 0 || bytes > sizeof data || count > sizeof data / sizeof(kv_value_ref)) return KV_INVALID;
+    if (bytes > sizeof data || count > sizeof data / sizeof(kv_value_ref)) return KV_INVALID;
     /* results may be larger than the keys, which they replace */
     uint8_t *keys = malloc((size_t)bytes + 1);
     if (keys == NULL) return KV_NO_MEMORY;
@@ -81,7 +82,7 @@ kv_status kv_guest_get_many(uint32_t table, uint32_t count, uint32_t bytes, uint
             status = KV_INVALID;
             break;
         }
-        status = kv_db_get(db, (kv_key){keys + at + 4, length}, view, &results[i]);
+        status = kv_db_get(db, table, (kv_key){keys + at + 4, length}, view, &results[i]);
         if (status == KV_NOT_FOUND) {
             results[i] = (kv_value_ref){.where = KV_WHERE_MISSING};
             status = KV_OK;
@@ -94,12 +95,11 @@ kv_status kv_guest_get_many(uint32_t table, uint32_t count, uint32_t bytes, uint
 
 kv_status kv_guest_count(uint32_t table, uint32_t view) {
     if (db == NULL) return KV_CLOSED;
-    return table != 0 ? KV_INVALID : kv_db_count(db, view, &block.count);
+    return answer(kv_db_count(db, table, view, &block.count));
 }
 
 kv_status kv_guest_put(uint32_t table, uint32_t key_length, uint32_t value_length, uint32_t flags) {
     if (db == NULL) return KV_CLOSED;
-    if (table != 0) return KV_INVALID;
     kv_key key = key_argument(key_length);
     return answer(flags & KV_IN_TRANSACTION ? kv_txn_put(db, table, key, data, value_length, flags, &block.value)
                                             : kv_db_put(db, table, key, data, value_length, flags, &block.value));
@@ -107,14 +107,13 @@ kv_status kv_guest_put(uint32_t table, uint32_t key_length, uint32_t value_lengt
 
 kv_status kv_guest_delete(uint32_t table, uint32_t key_length, uint32_t flags) {
     if (db == NULL) return KV_CLOSED;
-    if (table != 0) return KV_INVALID;
     kv_key key = key_argument(key_length);
     return answer(flags & KV_IN_TRANSACTION ? kv_txn_delete(db, table, key) : kv_db_delete(db, table, key, flags));
 }
 
 kv_status kv_guest_put_many(uint32_t table, uint32_t count, uint32_t bytes) {
     if (db == NULL) return KV_CLOSED;
-    if (table != 0 || bytes > sizeof data) return KV_INVALID;
+    if (bytes > sizeof data) return KV_INVALID;
     uint64_t at = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (at + sizeof(kv_put_entry) > bytes) return KV_INVALID;
@@ -133,7 +132,7 @@ kv_status kv_guest_put_many(uint32_t table, uint32_t count, uint32_t bytes) {
 
 kv_status kv_guest_value_begin(uint32_t table, uint32_t key_length, uint32_t value_length, uint32_t flags) {
     if (db == NULL) return KV_CLOSED;
-    return table != 0 ? KV_INVALID : answer(kv_value_begin(db, table, key_argument(key_length), value_length, flags));
+    return answer(kv_value_begin(db, table, key_argument(key_length), value_length, flags));
 }
 
 kv_status kv_guest_value_chunk(uint32_t bytes) {
@@ -147,6 +146,45 @@ kv_status kv_guest_txn_begin(void) { return db == NULL ? KV_CLOSED : answer(kv_t
 kv_status kv_guest_txn_commit(uint32_t flags) { return db == NULL ? KV_CLOSED : answer(kv_txn_commit(db, flags)); }
 kv_status kv_guest_txn_rollback(void) { return db == NULL ? KV_CLOSED : answer(kv_txn_rollback(db)); }
 
+kv_status kv_guest_savepoint_begin(void) {
+    if (db == NULL) return KV_CLOSED;
+    return db->txn.state == KV_TXN_NONE ? KV_NO_TRANSACTION : answer(kv_savepoint_begin(db));
+}
+kv_status kv_guest_savepoint_release(void) { return db == NULL ? KV_CLOSED : answer(kv_savepoint_release(db)); }
+kv_status kv_guest_savepoint_rollback(void) { return db == NULL ? KV_CLOSED : answer(kv_savepoint_roll_back(db)); }
+
+kv_status kv_guest_table_find(uint32_t name_length, uint32_t view) {
+    if (db == NULL) return KV_CLOSED;
+    const kv_state *state;
+    kv_file *file;
+    kv_status status = kv_db_state(db, view, &state, &file);
+    if (status != KV_OK) return status;
+    return answer(kv_table_find(db, file->nodes, state, key_argument(name_length), &block.table));
+}
+
+kv_status kv_guest_table_create(uint32_t name_length) {
+    return db == NULL ? KV_CLOSED : answer(kv_table_create(db, key_argument(name_length), &block.table));
+}
+
+kv_status kv_guest_table_drop(uint32_t name_length) {
+    return db == NULL ? KV_CLOSED : answer(kv_table_drop(db, key_argument(name_length)));
+}
+
+kv_status kv_guest_table_names(uint32_t after_length, uint32_t view) {
+    if (db == NULL) return KV_CLOSED;
+    const kv_state *state;
+    kv_file *file;
+    kv_status status = kv_db_state(db, view, &state, &file);
+    if (status != KV_OK) return status;
+    return answer(
+        kv_table_names(db, file->nodes, state, key_argument(after_length), data, sizeof data, &block.count));
+}
+
+kv_status kv_guest_snapshot_open(void) { return db == NULL ? KV_CLOSED : answer(kv_snapshot_open(db, &block.handle)); }
+kv_status kv_guest_snapshot_close(uint32_t handle) {
+    return db == NULL ? KV_CLOSED : answer(kv_snapshot_close(db, handle));
+}
+
 kv_status kv_guest_sync_begin(void) { return db == NULL ? KV_CLOSED : answer(kv_db_sync_begin(db)); }
 kv_status kv_guest_synced(uint64_t position) { return db == NULL ? KV_CLOSED : answer(kv_db_synced(db, position)); }
 kv_status kv_guest_sync_failed(int32_t os_error) {
@@ -157,9 +195,9 @@ kv_status kv_guest_flush(void) { return db == NULL ? KV_CLOSED : answer(kv_db_fl
 kv_status kv_guest_cursor_open(uint32_t table, uint32_t start_length, uint32_t stop_length, uint32_t view,
                                uint32_t flags) {
     if (db == NULL) return KV_CLOSED;
-    if (table != 0 || start_length > KV_KEY_MAX || stop_length > KV_KEY_MAX) return KV_INVALID;
+    if (start_length > KV_KEY_MAX || stop_length > KV_KEY_MAX) return KV_INVALID;
     kv_key start = {block.key, start_length}, stop = {block.key2, stop_length};
-    return answer(kv_cursor_open(db, start, stop, view, flags, &block.handle));
+    return answer(kv_cursor_open(db, table, start, stop, view, flags, &block.handle));
 }
 
 kv_status kv_guest_cursor_next(uint32_t handle, uint32_t limit) {
@@ -184,7 +222,7 @@ kv_status kv_guest_compact_begin(void) { return db == NULL ? KV_CLOSED : answer(
 kv_status kv_guest_compact_step(uint32_t flags) {
     if (db == NULL) return KV_CLOSED;
     kv_status status = answer(kv_compact_step(db, flags));
-    block.fd = status == KV_SYNC_FIRST ? db->compaction.target->fd : db->file->fd;
+    block.fd = status == KV_SYNC_FIRST ? db->compaction.target->file->fd : db->file->fd;
     return status;
 }
 

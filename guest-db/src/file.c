@@ -10,18 +10,29 @@ kv_file *kv_file_new(int fd, uint32_t sector_bytes, uint64_t random_seed) {
     if (file == NULL) return NULL;
     file->fd = fd;
     file->references = 1;
-    file->sector_bytes = sector_bytes;
-    file->sector_shift = (uint32_t)__builtin_ctz(sector_bytes);
+    kv_file_set_sector_bytes(file, sector_bytes);
     file->random = random_seed | 1;
     file->next_generation = 1;
     return file;
+}
+
+void kv_file_set_sector_bytes(kv_file *file, uint32_t sector_bytes) {
+    file->sector_bytes = sector_bytes;
+    file->sector_shift = (uint32_t)__builtin_ctz(sector_bytes);
+}
+
+kv_status kv_file_need_nodes(kv_file *file, uint64_t cache_bytes) {
+    file->nodes = malloc(sizeof *file->nodes);
+    if (file->nodes == NULL) return KV_NO_MEMORY;
+    return kv_nodes_init(file->nodes, file, file->sector_shift - (uint32_t)__builtin_ctz(KV_PAGE_BYTES), cache_bytes);
 }
 
 void kv_file_release(kv_file *file) {
     if (file == NULL || --file->references > 0) return;
     if (file->fd >= 0) close(file->fd);
     free(file->sectors);
-    free(file->log_sectors.numbers);
+    if (file->nodes != NULL) kv_nodes_destroy(file->nodes);
+    free(file->nodes);
     free(file->free.numbers);
     free(file->log.buffer);
     free(file);

@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #include "format.h"
-#include "node.h"
+#include "tree.h"
 
 /* What went wrong, beside the status. */
 typedef struct kv_error {
@@ -15,23 +15,30 @@ typedef struct kv_error {
     uint32_t detail; /* kv_detail */
 } kv_error;
 
-/* What is known of a sector. `type` 0: no valid header (free, never written, or damaged). */
+/* What is known of a sector. `type` 0: free, or never written. */
 typedef struct kv_sector {
-    uint64_t generation, salt, previous;
-    uint64_t emptied;       /* log: position behind the last record that was moved out of it; 0: still in use */
-    uint64_t emptied_epoch; /* versions pinned in it or later do not refer to the sector */
+    uint64_t generation, salt;
+    uint64_t previous;      /* log, and as `chain` only known of those behind the checkpoint */
+    uint64_t emptied_epoch; /* with `emptied`: versions pinned in it or later do not refer to the sector */
     uint32_t chain, span, erases;
+    uint32_t live; /* bytes of records that the newest version refers to; of a run: in all of it */
     uint16_t type;
-    bool copies_differ; /* one of the two headers is damaged */
+    bool blocked; /* holds a damaged record, which is never moved */
+    bool emptied; /* nothing in it is live; it becomes free when nobody can need it any more */
 } kv_sector;
-#define KV_SECTOR_INSIDE 0xFFFFu /* type, in memory: a later sector of a run */
+#define KV_SECTOR_INSIDE KV_SECTOR_INSIDE_RUN /* type, in memory and in the map: a later sector of a run */
 
 typedef struct kv_superblock {
     uint32_t version, sector_bytes;
     uint64_t compatible, read_compatible, incompatible;
     uint64_t sequence, database_id;
-    uint64_t log_generation, log_sector;
-    uint64_t durable, commit, generation;
+    uint64_t replay, log_sector;
+    uint32_t chain;
+    uint64_t generation;
+    kv_root root, catalog;
+    uint32_t map_page, map_pages;
+    uint64_t map_sectors;
+    uint64_t durable, commit, file_bytes;
 } kv_superblock;
 
 /* The end of the log, and what was appended but not yet written. */
@@ -65,15 +72,14 @@ typedef struct kv_file {
     uint32_t sector_bytes, sector_shift;
     bool read_only, poisoned;
     kv_superblock super;
-    bool slot_damaged; /* one superblock is not valid */
+    bool slot_damaged;   /* one superblock is not valid */
     kv_sector *sectors;
     uint64_t sector_count, sector_capacity;
     uint64_t next_generation;
     uint64_t random; /* state of the generator of salts */
-    uint64_t slot_start[2]; /* log_generation in each superblock slot as far as it is durable; UINT64_MAX: not valid */
-    uint64_t slot_written[2]; /* as written, durable or not */
-    uint64_t slot_durable[2], slot_written_durable[2]; /* the same of the field `durable` */
-    kv_sector_list log_sectors; /* the log, oldest first; the last is the one being written */
+    kv_superblock other; /* the other slot's when the file was opened; sequence 0: not valid */
+    uint64_t slot_generation[2]; /* from which each slot, as far as it is durable, replays the log; UINT64_MAX: not valid */
+    kv_nodes *nodes;
     kv_sector_list free;
     kv_log log;
     kv_run run;
@@ -81,6 +87,9 @@ typedef struct kv_file {
 } kv_file;
 
 kv_file *kv_file_new(int fd, uint32_t sector_bytes, uint64_t random_seed);
+void kv_file_set_sector_bytes(kv_file *file, uint32_t sector_bytes);
+/* The pool of its nodes, once the size of sectors is known. */
+kv_status kv_file_need_nodes(kv_file *file, uint64_t cache_bytes);
 /* Drop one reference; the last closes. */
 void kv_file_release(kv_file *file);
 
@@ -114,17 +123,40 @@ kv_status kv_superblock_read(kv_file *file);
 /* Write file->super into the slot of its next sequence number. */
 kv_status kv_superblock_write(kv_file *file);
 
+/* map.c: the space map of a checkpoint. */
+typedef struct kv_map {
+    uint8_t *bytes;
+    uint64_t sectors;
+    uint32_t *pages, page_count; /* in which it lies */
+} kv_map;
+/* KV_CORRUPT when it is damaged. A superblock without a map gives an empty one. */
+kv_status kv_map_read(kv_file *file, const kv_superblock *super, kv_map *map);
+void kv_map_free(kv_map *map);
+kv_sector kv_map_sector(const kv_map *map, uint64_t sector);
+/* The bits of the pages of each index sector in turn; `each` is called for those that are set. */
+typedef void kv_page_visitor(void *context, uint32_t page);
+void kv_map_visit(const kv_file *file, const kv_map *map, kv_page_visitor *each, void *context);
+uint64_t kv_map_bytes(const kv_file *file); /* that a map of the file as it is takes */
+void kv_map_encode(const kv_file *file, uint8_t *to);
+/* One page of a map, made ready to be written. */
+void kv_map_page(const kv_file *file, uint64_t sequence, uint32_t page, uint32_t next, const uint8_t *piece, uint64_t bytes,
+                 uint8_t *to);
+uint64_t kv_page_sum(const kv_file *file, uint32_t page, const uint8_t *bytes);
+
 /* sector.c */
-/* Read the header of each sector there is into file->sectors. */
-kv_status kv_sectors_read(kv_file *file);
-/* Give out `span` sectors, a free one for the log if there is one, else at the end of the file; nothing is written. */
+/* Take over what the map says, then read the headers of all other sectors there are. */
+kv_status kv_sectors_read(kv_file *file, const kv_map *map);
+/* Give out `span` sectors, free ones if there are such, else at the end of the file; nothing is written. */
 kv_status kv_sectors_add(kv_file *file, uint16_t type, uint32_t span, uint64_t previous, uint32_t chain, uint64_t *sector);
-int kv_compare_numbers(const void *a, const void *b); /* of uint64_t, for qsort */
+void kv_sectors_give_back(kv_file *file, uint64_t sector); /* one that was just given out */
+/* The sector, or its whole run, is free. */
+kv_status kv_sectors_free(kv_file *file, uint64_t sector);
 kv_status kv_sector_list_push(kv_sector_list *list, uint64_t number);
 static inline uint64_t kv_sector_list_count(const kv_sector_list *list) { return list->end - list->first; }
 /* Both copies of a sector's header, KV_SECTOR_DATA bytes. */
 void kv_sector_encode(const kv_file *file, uint64_t sector, uint8_t *to);
-/* The sector in whose header the generation stands, or of whose run it is a part; false: none. */
-bool kv_sector_find(const kv_file *file, uint16_t type, uint64_t generation, uint64_t *sector);
+/* Do the sector's headers on disk say what is known of it? */
+kv_status kv_sector_verify(kv_file *file, uint64_t sector, bool *good);
+int kv_compare_numbers(const void *a, const void *b); /* of uint64_t, for qsort */
 
 #endif

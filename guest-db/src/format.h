@@ -11,12 +11,14 @@
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are copied as they lie in memory");
 
-#define KV_FORMAT_VERSION 1u
+#define KV_FORMAT_VERSION 2u
 
 /* ---- superblocks: two slots at the start of the file; the valid one with the higher sequence counts ---- */
-#define KV_SUPERBLOCK_SLOT 4096u                   /* bytes from one slot to the other */
+#define KV_PAGE_BYTES 4096u                        /* unit of the index; a page number is a file offset divided by it */
+#define KV_SUPERBLOCK_SLOT KV_PAGE_BYTES           /* bytes from one slot to the other */
 #define KV_SECTORS_START (2u * KV_SUPERBLOCK_SLOT) /* file offset of sector 0 */
-#define KV_SUPERBLOCK_BYTES 128u                   /* what is written of a slot */
+#define KV_FIRST_PAGE 2u                           /* of sector 0 */
+#define KV_SUPERBLOCK_BYTES 256u                   /* what is written of a slot */
 
 #define KV_SB_SUM 0              /* u64: XXH64 of the other bytes, seed 0 */
 #define KV_SB_MAGIC 8            /* 8 bytes */
@@ -26,13 +28,27 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are copied as t
 #define KV_SB_READ_COMPATIBLE 32 /* u64: features that forbid writing to those who do not know them */
 #define KV_SB_INCOMPATIBLE 40    /* u64: features that forbid opening */
 #define KV_SB_SEQUENCE 48        /* u64: of this superblock */
-#define KV_SB_DATABASE_ID 56     /* u64: random, seeds every header checksum */
-#define KV_SB_LOG_GENERATION 64  /* u64: generation of the sector in which the log to replay begins */
-#define KV_SB_LOG_SECTOR 72      /* u64: its number */
-#define KV_SB_DURABLE 80         /* u64: log position; all before it was durable when this was written */
-#define KV_SB_COMMIT 88          /* u64: number of the last commit at that position */
-#define KV_SB_GENERATION 96      /* u64: no sector had this generation or a higher one yet */
-#define KV_SB_RESERVED 104       /* 24 zero bytes */
+#define KV_SB_DATABASE_ID 56     /* u64: random, seeds the checksums of headers and pages */
+/* the checkpoint: an index, and the place in the log that it includes everything before */
+#define KV_SB_REPLAY 64         /* u64: log position from which the log is to be replayed */
+#define KV_SB_LOG_SECTOR 72     /* u64: number of the sector of that position */
+#define KV_SB_CHAIN 80          /* u32: sum of the last record before that position */
+#define KV_SB_RESERVED 84       /* u32: zero */
+#define KV_SB_GENERATION 88     /* u64: no sector had this generation or a higher one yet when the checkpoint began */
+#define KV_SB_ROOT_PAGE 96      /* u32: root of the default table's tree, 0: empty */
+#define KV_SB_ROOT_HEIGHT 100   /* u32: levels of that tree */
+#define KV_SB_ROOT_COUNT 104    /* u64: keys in it */
+#define KV_SB_CATALOG_PAGE 112  /* u32: the same of the catalog, the tree of all other tables */
+#define KV_SB_CATALOG_HEIGHT 116
+#define KV_SB_CATALOG_COUNT 120
+#define KV_SB_MAP_PAGE 128      /* u32: first page of the space map, 0: none, all sectors are told by their headers */
+#define KV_SB_MAP_PAGES 132     /* u32 */
+#define KV_SB_MAP_SECTORS 136   /* u64: sectors that the map describes */
+/* what was known when this superblock was written, at its checkpoint or later */
+#define KV_SB_DURABLE 144       /* u64: log position; all before it was durable */
+#define KV_SB_COMMIT 152        /* u64: number of the last commit before that */
+#define KV_SB_FILE_BYTES 160    /* u64: the file was durable up to here; one that is shorter was cut */
+#define KV_SB_RESERVED_2 168    /* 88 zero bytes */
 
 #define KV_MAGIC "kvwasi\r\n"
 #define KV_KNOWN_READ_COMPATIBLE 0u
@@ -62,6 +78,32 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are copied as t
 #define KV_SECTOR_MAGIC 0x5365766Bu /* "kveS" */
 #define KV_SECTOR_LOG 1u
 #define KV_SECTOR_VALUES 2u
+#define KV_SECTOR_INDEX 3u
+
+/* ---- pages: in index sectors, all but the first page of a sector ---- */
+/* A node of a tree; what lies in it otherwise is node.h's. */
+#define KV_PG_LEVEL 0  /* u8: 0 leaf; 1.. inner node */
+#define KV_PG_PAGE 16  /* u32: its own number */
+#define KV_PG_FRAME 20 /* u32: zero */
+#define KV_PG_SUM 24   /* u64: XXH64 of the other bytes, this field taken as zero; seed: kv_page_seed */
+/* A page of the space map. */
+#define KV_MP_MAGIC 0    /* u32 */
+#define KV_MP_NEXT 4     /* u32: the map's next page, 0: none */
+#define KV_MP_SEQUENCE 8 /* u64: of the superblock to whose checkpoint it belongs */
+#define KV_MP_DATA 32    /* KV_MP_BYTES: a piece of the map */
+#define KV_MP_BYTES (KV_PAGE_BYTES - KV_MP_DATA)
+#define KV_MAP_MAGIC 0x4D65766Bu /* "kveM": no node begins so */
+
+/* The space map: for each sector an entry; then, for each index sector in order, a bit a page: in use. */
+#define KV_ME_TYPE 0       /* u8: KV_SECTOR_*, 0: free, KV_SECTOR_INSIDE_RUN */
+#define KV_ME_RESERVED 1   /* 3 zero bytes */
+#define KV_ME_SPAN 4       /* u32 */
+#define KV_ME_ERASES 8     /* u32 */
+#define KV_ME_LIVE 12      /* u32: bytes of records in it that the index refers to; of a run: in all of it */
+#define KV_ME_GENERATION 16 /* u64 */
+#define KV_ME_SALT 24      /* u64 */
+#define KV_MAP_ENTRY_BYTES 32u
+#define KV_SECTOR_INSIDE_RUN 0xFFu /* a later sector of a run */
 
 /* ---- records: a header, the key, the value or a reference to it; padded to 8 bytes ---- */
 #define KV_RECORD_HEADER_BYTES 40u
@@ -72,7 +114,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are copied as t
 #define KV_RH_CONFIRMED 16    /* u64: commit marks: all before this log position was known durable; else 0 */
 #define KV_RH_VALUE_LENGTH 24 /* u32 */
 #define KV_RH_VALUE_SUM 28    /* u32: low half of XXH64 of the value, seed 0 */
-#define KV_RH_TABLE 32        /* u32: 0, the default table */
+#define KV_RH_TABLE 32        /* u32: 0: the default table */
 #define KV_RH_KEY_LENGTH 36   /* u16 */
 #define KV_RH_TYPE 38         /* u8: KV_RECORD_* */
 #define KV_RH_FLAGS 39        /* u8 */
@@ -80,8 +122,10 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are copied as t
 #define KV_RECORD_PUT 1u
 #define KV_RECORD_DELETE 2u
 #define KV_RECORD_COMMIT 3u /* mark of a transaction of several records; the value length counts them, no value follows */
-#define KV_RECORD_CLOSE 4u  /* mark of a clean close */
 #define KV_RECORD_VALUE 5u  /* in a run of value sectors: what a KV_FLAG_EXTERNAL record refers to */
+#define KV_RECORD_TABLE 6u  /* a table is made: its name is the key, its number the table */
+#define KV_RECORD_DROP 7u   /* a table is dropped: its name is the key, its number the table */
+#define KV_RECORD_UNDO 8u   /* of its commit only the first so many records count, and what follows; the value length is that number */
 
 #define KV_FLAG_COMMIT 1u   /* this record ends its commit */
 #define KV_FLAG_EXTERNAL 2u /* the value lies in a run of value sectors: a u64 file offset follows the key */
@@ -116,7 +160,12 @@ static inline uint64_t kv_record_seed(uint64_t salt, uint64_t position) {
     return salt ^ (position * 0x9E3779B97F4A7C15u);
 }
 
-static_assert(KV_SB_RESERVED + 24 == KV_SUPERBLOCK_BYTES, "superblock");
+static inline uint64_t kv_page_seed(uint64_t database_id, uint32_t page) {
+    return database_id ^ (page * 0x9E3779B97F4A7C15u);
+}
+
+static_assert(KV_SB_RESERVED_2 + 88 == KV_SUPERBLOCK_BYTES, "superblock");
+static_assert(KV_SECTORS_START == KV_FIRST_PAGE * KV_PAGE_BYTES, "pages");
 static_assert(KV_SH_RESERVED_2 + 4 == KV_SECTOR_HEADER_BYTES, "sector header");
 static_assert(KV_RH_FLAGS + 1 == KV_RECORD_HEADER_BYTES, "record header");
 static_assert(KV_RECORD_HEADER_BYTES + KV_KEY_MAX + KV_INLINE_MAX + KV_SECTOR_DATA + KV_SECTOR_TAIL + 8 <=

@@ -44,9 +44,9 @@ static inline bool same_tag(uint64_t entry, uint64_t tag) {
     return entry != 0 && (entry & (((uint64_t)1 << OFFSET_SHIFT) - ((uint64_t)1 << ERA_BITS))) == tag;
 }
 
-uint64_t kv_hash_find(const kv_hash *hash, kv_key key) {
+uint64_t kv_hash_find(const kv_hash *hash, uint32_t table, kv_key key) {
     if (hash->buckets == 0) return 0;
-    uint64_t sum = kv_xxh64(key.data, key.length, hash->seed), tag = tag_of(sum);
+    uint64_t sum = kv_xxh64(key.data, key.length, hash->seed + table), tag = tag_of(sum);
     const uint64_t *bucket = bucket_of(hash, sum);
     for (uint32_t i = 0; i < KV_HASH_WAYS; i++) {
         if (!same_tag(bucket[i], tag)) continue;
@@ -57,9 +57,9 @@ uint64_t kv_hash_find(const kv_hash *hash, kv_key key) {
     return 0;
 }
 
-void kv_hash_put(kv_hash *hash, kv_key key, uint64_t record, uint8_t era) {
+void kv_hash_put(kv_hash *hash, uint32_t table, kv_key key, uint64_t record, uint8_t era) {
     if (hash->buckets == 0) return;
-    uint64_t sum = kv_xxh64(key.data, key.length, hash->seed), tag = tag_of(sum);
+    uint64_t sum = kv_xxh64(key.data, key.length, hash->seed + table), tag = tag_of(sum);
     uint64_t *bucket = bucket_of(hash, sum);
     uint32_t at = (uint32_t)(sum >> 32) % KV_HASH_WAYS; /* in a full bucket: any */
     for (uint32_t i = 0; i < KV_HASH_WAYS; i++) { /* one entry a tag: what is dropped by tag is gone */
@@ -72,9 +72,9 @@ void kv_hash_put(kv_hash *hash, kv_key key, uint64_t record, uint8_t era) {
     bucket[at] = record < OFFSET_LIMIT && record % 8 == 0 ? (record >> 3) << OFFSET_SHIFT | tag | era : 0;
 }
 
-void kv_hash_drop(kv_hash *hash, kv_key key) {
+void kv_hash_drop(kv_hash *hash, uint32_t table, kv_key key) {
     if (hash->buckets == 0) return;
-    uint64_t sum = kv_xxh64(key.data, key.length, hash->seed), tag = tag_of(sum);
+    uint64_t sum = kv_xxh64(key.data, key.length, hash->seed + table), tag = tag_of(sum);
     uint64_t *bucket = bucket_of(hash, sum);
     for (uint32_t i = 0; i < KV_HASH_WAYS; i++)
         if (same_tag(bucket[i], tag)) bucket[i] = 0;

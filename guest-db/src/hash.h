@@ -31,9 +31,9 @@ void kv_hash_fit(kv_hash *hash, uint64_t keys);
 void kv_hash_clear(kv_hash *hash);
 
 /* File offset of the record that the key may have, or 0. */
-uint64_t kv_hash_find(const kv_hash *hash, kv_key key);
-void kv_hash_put(kv_hash *hash, kv_key key, uint64_t record, uint8_t era);
-void kv_hash_drop(kv_hash *hash, kv_key key);
+uint64_t kv_hash_find(const kv_hash *hash, uint32_t table, kv_key key);
+void kv_hash_put(kv_hash *hash, uint32_t table, kv_key key, uint64_t record, uint8_t era);
+void kv_hash_drop(kv_hash *hash, uint32_t table, kv_key key);
 
 /* An era for a transaction's entries, or 0 when there is none to be had: then its writes only drop. */
 uint8_t kv_hash_begin_era(kv_hash *hash);

@@ -27,7 +27,7 @@ kv_status kv_log_begin(kv_file *file, uint64_t previous, uint32_t chain, bool wi
     return KV_OK;
 }
 
-kv_status kv_log_resume(kv_file *file, uint64_t sector, uint32_t offset, uint32_t chain, const uint8_t *last) {
+kv_status kv_log_resume(kv_file *file, uint64_t sector, uint32_t offset, uint32_t chain) {
     kv_status status = need_buffer(file);
     if (status != KV_OK) return status;
     kv_log *log = &file->log;
@@ -38,11 +38,6 @@ kv_status kv_log_resume(kv_file *file, uint64_t sector, uint32_t offset, uint32_
     log->end = offset;
     log->chain = log->written_chain = chain;
     log->ahead = offset;
-    if (last != NULL) {
-        memcpy(log->buffer, last, KV_RECORD_HEADER_BYTES);
-        log->end += KV_RECORD_HEADER_BYTES;
-        log->chain = kv_load32(last + KV_RH_SUM);
-    }
     return KV_OK;
 }
 
@@ -114,10 +109,14 @@ static void erase_torn(kv_file *file) {
         file->poisoned = true;
 }
 
+bool kv_log_can_rewind(const kv_file *file, const kv_log_mark *mark) {
+    return file->log.generation == mark->generation && mark->end >= file->log.start;
+}
+
 void kv_log_rewind(kv_file *file, const kv_log_mark *mark) {
     kv_log *log = &file->log;
     if (log->torn != 0 && !file->poisoned) erase_torn(file);
-    if (log->generation == mark->generation && mark->end >= log->start) {
+    if (kv_log_can_rewind(file, mark)) {
         log->end = mark->end;
         log->chain = mark->chain;
         return;

@@ -26,9 +26,8 @@ static inline kv_log_mark kv_log_now(const kv_file *file) {
 /* Begin the log in a fresh sector that follows `previous`. With `withhold_header` the header is not written
  * before kv_log_write_header. */
 kv_status kv_log_begin(kv_file *file, uint64_t previous, uint32_t chain, bool withhold_header);
-/* Go on behind `last`, the mark of a clean close at `offset` of the sector (or behind `offset` alone, with last == NULL). The
- * mark is written again with the next records: whatever the page cache says of it, it will be on disk with them. */
-kv_status kv_log_resume(kv_file *file, uint64_t sector, uint32_t offset, uint32_t chain, const uint8_t *last);
+/* Go on in `sector` at `offset`, behind a record with the sum `chain`. */
+kv_status kv_log_resume(kv_file *file, uint64_t sector, uint32_t offset, uint32_t chain);
 
 /* Append a record; sets its chain and sum. `place`, if wanted: where its inline value will lie. On failure the log is to
  * be rewound. */
@@ -37,6 +36,8 @@ kv_status kv_log_append(kv_file *file, kv_record *record, kv_place *place);
 kv_status kv_log_write(kv_file *file, bool ahead);
 /* Forget the records appended since `mark` (what was written of them stays as dead bytes: their commit has no mark). */
 void kv_log_rewind(kv_file *file, const kv_log_mark *mark);
+/* Nothing since `mark` was written: kv_log_rewind leaves no trace. */
+bool kv_log_can_rewind(const kv_file *file, const kv_log_mark *mark);
 kv_status kv_log_write_header(kv_file *file, uint64_t sector);
 
 /* Are there records that the file does not have yet? */

@@ -26,7 +26,10 @@ static inline uint32_t head_of(const uint8_t *suffix, uint32_t length) {
 
 void kv_node_begin(kv_node *node, uint32_t level, kv_key low, kv_key high) {
     uint32_t prefix = low.data == NULL || high.data == NULL ? 0 : kv_common_prefix(low, high);
+    uint32_t page = node->page, frame = node->frame;
     memset(node, 0, sizeof *node);
+    node->page = page;
+    node->frame = frame;
     node->level = (uint8_t)level;
     node->prefix = (uint16_t)prefix;
     node->heap = (uint16_t)(KV_NODE_BYTES - prefix);
@@ -162,4 +165,22 @@ void kv_node_set_child(kv_node *node, uint32_t index, uint32_t child) {
         node->first = child;
     else
         kv_store32(kv_payload(node, index - 1), child);
+}
+
+bool kv_node_is_sound(const kv_nodes *nodes, const kv_node *node) {
+    uint32_t payload = kv_payload_bytes(node), slots_end = KV_NODE_HEADER_BYTES + node->count * (uint32_t)sizeof(kv_slot);
+    if (node->level >= KV_HEIGHT_MAX || node->prefix > KV_KEY_MAX || node->heap > KV_NODE_BYTES - node->prefix) return false;
+    if (slots_end > node->heap || node->dead > KV_NODE_BYTES - node->heap) return false;
+    if (node->level > 0 && !kv_nodes_holds(nodes, node->first)) return false;
+    uint32_t before = 0, live = 0;
+    for (uint32_t i = 0; i < node->count; i++) {
+        const kv_slot *slot = &node->slots[i];
+        uint32_t end = (uint32_t)slot->offset + payload + slot->length;
+        if (slot->offset < node->heap || end > KV_NODE_BYTES - (uint32_t)node->prefix) return false;
+        if (node->prefix + (uint32_t)slot->length > KV_KEY_MAX || slot->head < before) return false;
+        if (node->level > 0 && !kv_nodes_holds(nodes, kv_load32(kv_payload(node, i)))) return false;
+        before = slot->head;
+        live += payload + slot->length;
+    }
+    return live + node->dead == KV_NODE_BYTES - (uint32_t)node->prefix - node->heap;
 }

@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "nodes.h"
@@ -32,30 +33,53 @@ typedef struct kv_slot {
     uint16_t length; /* of the suffix */
 } kv_slot;
 
-/* A leaf's payload is a kv_place; that of an inner node the number of the child that holds the keys >= the slot's. */
+/* A leaf's payload is a kv_place; that of an inner node the page of the child that holds the keys >= the slot's. */
 typedef struct kv_node {
     uint8_t level; /* 0: leaf */
-    uint8_t reserved_1;
+    uint8_t used;  /* in memory: since the clock's hand last came by */
     uint16_t count;
     uint16_t heap;   /* offset of the lowest byte of the heap */
     uint16_t dead;   /* bytes of the heap that are no longer used */
     uint16_t prefix; /* length */
-    uint16_t reserved_2;
+    uint16_t reserved;
     uint32_t first; /* inner: the child that holds the keys below slot 0's */
-    uint8_t reserved_3[16];
+    uint32_t page;  /* its own; 0: no node */
+    uint32_t frame; /* in memory: where */
+    uint64_t sum;   /* on disk */
     uint32_t hints[16]; /* [i]: head of slot (i + 1) * (count / 17); not used below 17 slots */
     kv_slot slots[];
 } kv_node;
 
+#define KV_HEIGHT_MAX 16u
 #define KV_NODE_HINTS 16u
 #define KV_NODE_HEADER_BYTES 96u
 static_assert(sizeof(kv_node) == KV_NODE_HEADER_BYTES && sizeof(kv_slot) == 8 && sizeof(kv_place) == 16, "layout");
+static_assert(offsetof(kv_node, level) == KV_PG_LEVEL && offsetof(kv_node, page) == KV_PG_PAGE &&
+                  offsetof(kv_node, frame) == KV_PG_FRAME && offsetof(kv_node, sum) == KV_PG_SUM,
+              "FORMAT.md");
 
-/* The smallest entry of an inner node takes a slot, a child and one byte. */
-#define KV_NODE_SLOTS_MAX ((KV_NODE_BYTES - KV_NODE_HEADER_BYTES) / (sizeof(kv_slot) + 4 + 1) + 1)
+/* The smallest entry of an inner node takes a slot and a child. */
+#define KV_NODE_SLOTS_MAX ((KV_NODE_BYTES - KV_NODE_HEADER_BYTES) / (sizeof(kv_slot) + 4) + 1)
 #define KV_PAYLOAD_MAX 16u
 
-static inline kv_node *kv_node_get(const kv_nodes *nodes, uint32_t node) { return kv_node_bytes(nodes, node); }
+/* The node of a page that kv_nodes_holds, read if need be; NULL when that fails, for the reason in nodes->failure. */
+static inline kv_node *kv_node_get(kv_nodes *nodes, uint32_t page) {
+    uint8_t *bytes = kv_pages_of(nodes, page)->bytes[kv_page_index(nodes, page)];
+    if (__builtin_expect(bytes == NULL, 0)) bytes = kv_nodes_load(nodes, page);
+    kv_node *node = (kv_node *)(void *)bytes;
+    if (node != NULL) node->used = 1;
+    return node;
+}
+/* One that is known to be in memory: its path was just walked, or it was just made. */
+static inline kv_node *kv_node_here(const kv_nodes *nodes, uint32_t page) {
+    uint8_t *bytes = kv_pages_of(nodes, page)->bytes[kv_page_index(nodes, page)];
+    assert(bytes != NULL);
+    return (kv_node *)(void *)bytes;
+}
+/* Before a node is changed. */
+void kv_node_change(kv_nodes *nodes, kv_node *node);
+/* Whether what was read can be used without looking beyond its bounds. */
+bool kv_node_is_sound(const kv_nodes *nodes, const kv_node *node);
 
 static inline uint32_t kv_payload_bytes(const kv_node *node) {
     return node->level == 0 ? (uint32_t)sizeof(kv_place) : (uint32_t)sizeof(uint32_t);
@@ -72,7 +96,7 @@ static inline const uint8_t *kv_prefix(const kv_node *node) {
 
 /* Empty the node, for keys in [low, high); a fence with data == NULL is open. */
 void kv_node_begin(kv_node *node, uint32_t level, kv_key low, kv_key high);
-/* Index of the first slot whose key is >= `key`, which must lie between the node's fences. */
+/* Index of the first slot whose key is >= `key`, which is not shorter than the node's prefix. */
 uint32_t kv_node_search(const kv_node *node, kv_key key, bool *equal);
 /* Put an entry at `index`: false when it does not fit. `suffix` is the key behind the prefix. */
 bool kv_node_insert(kv_node *node, uint32_t index, kv_key suffix, const void *payload);

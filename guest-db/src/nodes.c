@@ -4,116 +4,216 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK_BYTES (KV_NODES_PER_CHUNK * KV_NODE_BYTES)
+#include "frames.h"
 
-kv_status kv_nodes_init(kv_nodes *nodes) {
+kv_status kv_nodes_init(kv_nodes *nodes, struct kv_file *file, uint32_t shift, uint64_t cache_bytes) {
     memset(nodes, 0, sizeof *nodes);
+    nodes->file = file;
+    nodes->shift = shift;
     nodes->epoch = 1;
     nodes->oldest_pin = UINT64_MAX;
-    return kv_nodes_reserve(nodes, 8);
+    uint64_t frames = cache_bytes / KV_NODE_BYTES, most = (uint64_t)KV_CHUNKS_MAX * KV_FRAMES_PER_CHUNK;
+    nodes->frames_max = (uint32_t)(frames > most ? most : frames < KV_FRAMES_MIN ? KV_FRAMES_MIN : frames);
+    return kv_nodes_ready(nodes, 8);
 }
 
 void kv_nodes_destroy(kv_nodes *nodes) {
-    for (uint32_t i = 0; i < KV_CHUNKS_MAX && nodes->chunks[i] != NULL; i++) free(nodes->chunks[i]);
-    free(nodes->made);
-    free(nodes->free);
-    free(nodes->retired);
+    kv_frames_destroy(nodes);
+    for (uint32_t i = 0; i < nodes->sector_count; i++) free(nodes->sectors[i].bytes);
+    for (uint32_t i = 0; i < KV_PINS_MAX; i++) free(nodes->pins[i].held.entries);
+    free(nodes->sectors);
+    free(nodes->free.pages);
+    free(nodes->taken.pages);
+    free(nodes->retired.pages);
     memset(nodes, 0, sizeof *nodes);
 }
 
-/* Free what no pin can see any more. */
-static void reclaim(kv_nodes *nodes) {
-    uint32_t mask = nodes->retired_capacity - 1;
-    while (nodes->retired_first < nodes->retired_end) {
-        const kv_retired *entry = &nodes->retired[nodes->retired_first & mask];
-        if (entry->epoch > nodes->oldest_pin) return;
-        nodes->made[entry->node] = 0;
-        nodes->free[nodes->free_count++] = entry->node;
-        nodes->in_use--;
-        nodes->retired_first++;
-    }
+/* ---- pages ---- */
+
+static bool list_room(kv_page_list *list, uint32_t more) {
+    uint64_t wanted = (uint64_t)list->count + more, capacity = list->capacity == 0 ? 256 : list->capacity;
+    if (wanted <= list->capacity) return true;
+    while (capacity < wanted) capacity *= 2;
+    if (capacity > UINT32_MAX / sizeof *list->pages) return false;
+    uint32_t *grown = realloc(list->pages, (size_t)capacity * sizeof *grown);
+    if (grown == NULL) return false;
+    list->pages = grown;
+    list->capacity = (uint32_t)capacity;
+    return true;
 }
 
-static kv_status add_chunk(kv_nodes *nodes) {
-    uint32_t chunk = nodes->capacity / KV_NODES_PER_CHUNK;
-    if (chunk >= KV_CHUNKS_MAX) return KV_NO_MEMORY;
-    uint32_t capacity = nodes->capacity + KV_NODES_PER_CHUNK;
-    if (capacity > nodes->made_capacity) {
-        uint32_t wanted = nodes->made_capacity == 0 ? KV_NODES_PER_CHUNK : 2 * nodes->made_capacity;
-        uint64_t *made = realloc(nodes->made, wanted * sizeof *made);
-        if (made == NULL) return KV_NO_MEMORY;
-        nodes->made = made;
-        uint32_t *free_nodes = realloc(nodes->free, wanted * sizeof *free_nodes);
-        if (free_nodes == NULL) return KV_NO_MEMORY;
-        nodes->free = free_nodes;
-        nodes->made_capacity = nodes->free_capacity = wanted;
+static uint32_t first_page(const kv_nodes *nodes, uint64_t sector) {
+    return (uint32_t)((sector << nodes->shift) + KV_FIRST_PAGE);
+}
+
+bool kv_nodes_holds(const kv_nodes *nodes, uint32_t page) {
+    if (page < KV_FIRST_PAGE) return false;
+    uint32_t sector = (page - KV_FIRST_PAGE) >> nodes->shift;
+    return sector < nodes->sector_count && nodes->sectors[sector].bytes != NULL && kv_page_index(nodes, page) != 0;
+}
+
+kv_status kv_nodes_add_sector(kv_nodes *nodes, uint64_t sector) {
+    const size_t pages = (size_t)1 << nodes->shift;
+    if (sector >= (UINT32_MAX - KV_FIRST_PAGE) >> nodes->shift) return KV_DISK_FULL; /* page numbers end at 16 TiB */
+    if (sector >= nodes->sector_count) {
+        uint32_t count = nodes->sector_count == 0 ? 16 : nodes->sector_count;
+        while (count <= sector) count *= 2;
+        kv_pages *grown = realloc(nodes->sectors, count * sizeof *grown);
+        if (grown == NULL) return KV_NO_MEMORY;
+        memset(grown + nodes->sector_count, 0, (count - nodes->sector_count) * sizeof *grown);
+        nodes->sectors = grown;
+        nodes->sector_count = count;
     }
-    uint8_t *bytes = malloc(CHUNK_BYTES);
-    if (bytes == NULL) return KV_NO_MEMORY;
-    nodes->chunks[chunk] = bytes;
-    for (uint32_t node = capacity - 1; node >= nodes->capacity && node > 0; node--) {
-        nodes->made[node] = 0;
-        nodes->free[nodes->free_count++] = node;
-    }
-    nodes->capacity = capacity;
+    kv_pages *s = &nodes->sectors[sector];
+    if (s->bytes != NULL) return KV_OK;
+    s->bytes = calloc(pages, sizeof *s->bytes + sizeof *s->made);
+    if (s->bytes == NULL) return KV_NO_MEMORY;
+    s->made = (uint64_t *)(void *)(s->bytes + pages);
     return KV_OK;
 }
 
-kv_status kv_nodes_reserve_retired(kv_nodes *nodes, uint32_t count) {
-    uint64_t held = nodes->retired_end - nodes->retired_first;
-    if (held + count <= nodes->retired_capacity) return KV_OK;
-    uint32_t capacity = nodes->retired_capacity == 0 ? 1024 : nodes->retired_capacity;
-    while (held + count > capacity) {
-        if (capacity > UINT32_MAX / 4 / sizeof(kv_retired)) return KV_NO_MEMORY;
-        capacity *= 2;
+static kv_status give_pages(kv_nodes *nodes, uint64_t sector) {
+    const uint32_t pages = 1u << nodes->shift;
+    if (!list_room(&nodes->free, nodes->pages_in_use + pages)) return KV_NO_MEMORY; /* for all that there are */
+    kv_status status = kv_nodes_add_sector(nodes, sector);
+    if (status != KV_OK) return status;
+    for (uint32_t i = pages - 1; i > 0; i--) /* the lowest on top: what is made together lies together */
+        nodes->free.pages[nodes->free.count++] = first_page(nodes, sector) + i;
+    return KV_OK;
+}
+
+void kv_nodes_known(kv_nodes *nodes, uint32_t page) {
+    uint64_t *made = &kv_pages_of(nodes, page)->made[kv_page_index(nodes, page)];
+    if (*made == 0) nodes->pages_in_use++;
+    *made = 1;
+}
+
+static bool held_push(kv_retired_list *list, kv_retired entry) {
+    if (list->count == list->capacity) {
+        uint32_t capacity = list->capacity == 0 ? 64 : 2 * list->capacity;
+        if (capacity > UINT32_MAX / sizeof *list->entries) return false;
+        kv_retired *grown = realloc(list->entries, capacity * sizeof *grown);
+        if (grown == NULL) return false;
+        list->entries = grown;
+        list->capacity = capacity;
     }
-    kv_retired *grown = malloc(capacity * sizeof *grown);
-    if (grown == NULL) return KV_NO_MEMORY;
-    for (uint64_t i = nodes->retired_first; i < nodes->retired_end; i++)
-        grown[i & (capacity - 1)] = nodes->retired[i & (nodes->retired_capacity - 1)];
-    free(nodes->retired);
-    nodes->retired = grown;
-    nodes->retired_capacity = capacity;
+    list->entries[list->count++] = entry;
+    return true;
+}
+
+void kv_nodes_known_retired(kv_nodes *nodes, uint32_t page, uint32_t pin) {
+    uint64_t *made = &kv_pages_of(nodes, page)->made[kv_page_index(nodes, page)];
+    if (*made != 0) return;
+    nodes->pages_in_use++;
+    *made = 1 | KV_RETIRED;
+    (void)held_push(&nodes->pins[pin].held, (kv_retired){page, nodes->epoch});
+}
+
+void kv_nodes_collect_free(kv_nodes *nodes) {
+    nodes->free.count = 0;
+    for (uint32_t sector = nodes->sector_count; sector-- > 0;) {
+        if (nodes->sectors[sector].bytes == NULL) continue;
+        uint32_t pages = 1u << nodes->shift;
+        if (!list_room(&nodes->free, nodes->pages_in_use + pages)) return; /* fewer, then */
+        for (uint32_t i = pages - 1; i > 0; i--)
+            if (nodes->sectors[sector].made[i] == 0) nodes->free.pages[nodes->free.count++] = first_page(nodes, sector) + i;
+    }
+}
+
+kv_status kv_nodes_reserve_pages(kv_nodes *nodes, uint32_t count) {
+    while (nodes->free.count < count) {
+        uint64_t sector = 0;
+        kv_status status;
+        if (nodes->file == NULL) {
+            while (sector < nodes->sector_count && nodes->sectors[sector].bytes != NULL) sector++;
+        } else {
+            status = kv_frames_new_sector(nodes->file, &sector);
+            if (status != KV_OK) return status;
+        }
+        status = give_pages(nodes, sector);
+        if (status != KV_OK) return status;
+    }
     return KV_OK;
 }
 
 kv_status kv_nodes_reserve(kv_nodes *nodes, uint32_t count) {
-    if (nodes->free_count >= count && nodes->retired_end - nodes->retired_first + count <= nodes->retired_capacity)
-        return KV_OK;
-    reclaim(nodes);
-    while (nodes->free_count < count) {
-        kv_status status = add_chunk(nodes);
-        if (status != KV_OK) return status;
-    }
-    return kv_nodes_reserve_retired(nodes, count);
+    if (nodes->journaling && (!list_room(&nodes->taken, count) || !list_room(&nodes->retired, count))) return KV_NO_MEMORY;
+    kv_status status = kv_nodes_reserve_pages(nodes, count);
+    return status == KV_OK ? kv_nodes_ready(nodes, 2 * count) : status;
+}
+
+/* Nobody refers to the page any more. */
+static void free_page(kv_nodes *nodes, uint32_t page) {
+    kv_frames_drop(nodes, page);
+    kv_pages_of(nodes, page)->made[kv_page_index(nodes, page)] = 0;
+    nodes->pages_in_use--;
+    if (nodes->free.count < nodes->free.capacity) nodes->free.pages[nodes->free.count++] = page; /* there is room: give_pages */
+}
+
+uint32_t kv_nodes_take_page(kv_nodes *nodes) {
+    assert(nodes->free.count > 0);
+    uint32_t page = nodes->free.pages[--nodes->free.count];
+    kv_pages *s = kv_pages_of(nodes, page);
+    s->made[kv_page_index(nodes, page)] = nodes->epoch;
+    nodes->pages_in_use++;
+    if (nodes->journaling) nodes->taken.pages[nodes->taken.count++] = page; /* there is room: kv_nodes_reserve */
+    return page;
 }
 
 uint32_t kv_nodes_take(kv_nodes *nodes) {
-    assert(nodes->free_count > 0);
-    uint32_t node = nodes->free[--nodes->free_count];
-    nodes->made[node] = nodes->epoch;
-    nodes->in_use++;
-    return node;
+    uint32_t page = kv_nodes_take_page(nodes);
+    kv_frames_take(nodes, page);
+    return page;
 }
 
-void kv_nodes_retire(kv_nodes *nodes, uint32_t node) {
-    if (kv_node_is_own(nodes, node)) {
-        nodes->made[node] = 0;
-        nodes->free[nodes->free_count++] = node;
-        nodes->in_use--;
+uint32_t kv_nodes_copy(kv_nodes *nodes, uint32_t page) {
+    uint32_t copy = kv_nodes_take(nodes);
+    kv_frames_copy(nodes, page, copy);
+    kv_nodes_retire(nodes, page);
+    return copy;
+}
+
+/* ---- retiring: a page goes to the newest pin that can see it, then to the next older one, and then is free ---- */
+
+static void settle(kv_nodes *nodes, kv_retired entry) {
+    uint64_t made = kv_page_made(nodes, entry.page) & ~KV_RETIRED;
+    kv_pin *holder = NULL;
+    if (nodes->oldest_pin < entry.epoch && made <= nodes->newest_pin) {
+        for (uint32_t i = 0; i < nodes->pin_limit; i++) {
+            kv_pin *pin = &nodes->pins[i];
+            if (pin->epoch == 0 || pin->epoch < made || pin->epoch >= entry.epoch) continue;
+            if (holder == NULL || pin->epoch > holder->epoch) holder = pin;
+        }
+    }
+    if (holder == NULL)
+        free_page(nodes, entry.page);
+    else
+        (void)held_push(&holder->held, entry); /* without memory the page is lost until the database is opened again */
+}
+
+void kv_nodes_retire(kv_nodes *nodes, uint32_t page) {
+    uint64_t *made = &kv_pages_of(nodes, page)->made[kv_page_index(nodes, page)];
+    if (*made == 0 || (*made & KV_RETIRED)) return; /* a damaged tree names it twice */
+    if (*made == nodes->epoch) {
+        free_page(nodes, page);
         return;
     }
-    assert(nodes->retired_end - nodes->retired_first < nodes->retired_capacity);
-    kv_retired entry = {.node = node, .epoch = nodes->epoch};
-    nodes->retired[nodes->retired_end++ & (nodes->retired_capacity - 1)] = entry;
+    *made |= KV_RETIRED;
+    if (nodes->journaling)
+        nodes->retired.pages[nodes->retired.count++] = page; /* the same */
+    else
+        settle(nodes, (kv_retired){page, nodes->epoch});
 }
+
+/* ---- pins ---- */
 
 static uint32_t add_pin(kv_nodes *nodes, uint64_t epoch) {
     for (uint32_t pin = 0; pin < KV_PINS_MAX; pin++) {
-        if (nodes->pins[pin] != 0) continue;
-        nodes->pins[pin] = epoch;
-        nodes->pin_count++;
+        if (nodes->pins[pin].epoch != 0) continue;
+        nodes->pins[pin].epoch = epoch;
+        if (pin >= nodes->pin_limit) nodes->pin_limit = pin + 1;
         if (epoch < nodes->oldest_pin) nodes->oldest_pin = epoch;
+        if (epoch > nodes->newest_pin) nodes->newest_pin = epoch;
         return pin;
     }
     return KV_NO_PIN;
@@ -126,33 +226,64 @@ uint32_t kv_nodes_pin(kv_nodes *nodes) {
 }
 
 uint32_t kv_nodes_pin_again(kv_nodes *nodes, uint32_t pin) {
-    assert(pin < KV_PINS_MAX && nodes->pins[pin] != 0);
-    return add_pin(nodes, nodes->pins[pin]);
+    assert(pin < KV_PINS_MAX && nodes->pins[pin].epoch != 0);
+    return add_pin(nodes, nodes->pins[pin].epoch);
 }
 
 void kv_nodes_unpin(kv_nodes *nodes, uint32_t pin) {
     if (pin == KV_NO_PIN) return;
-    assert(pin < KV_PINS_MAX && nodes->pins[pin] != 0);
-    uint64_t epoch = nodes->pins[pin];
-    nodes->pins[pin] = 0;
-    nodes->pin_count--;
-    if (epoch != nodes->oldest_pin) return;
+    assert(pin < KV_PINS_MAX && nodes->pins[pin].epoch != 0);
+    nodes->pins[pin].epoch = 0;
     nodes->oldest_pin = UINT64_MAX;
-    uint32_t left = nodes->pin_count;
-    for (uint32_t i = 0; left > 0; i++) {
-        if (nodes->pins[i] == 0) continue;
-        left--;
-        if (nodes->pins[i] < nodes->oldest_pin) nodes->oldest_pin = nodes->pins[i];
+    nodes->newest_pin = 0;
+    uint32_t limit = 0;
+    for (uint32_t i = 0; i < nodes->pin_limit; i++) {
+        uint64_t epoch = nodes->pins[i].epoch;
+        if (epoch == 0) continue;
+        limit = i + 1;
+        if (epoch < nodes->oldest_pin) nodes->oldest_pin = epoch;
+        if (epoch > nodes->newest_pin) nodes->newest_pin = epoch;
+    }
+    nodes->pin_limit = limit;
+    kv_retired_list held = nodes->pins[pin].held;
+    nodes->pins[pin].held = (kv_retired_list){NULL, 0, 0};
+    for (uint32_t i = 0; i < held.count; i++) settle(nodes, held.entries[i]);
+    if (nodes->pins[pin].held.entries == NULL && held.capacity <= 1024) { /* keep the memory for the next one */
+        held.count = 0;
+        nodes->pins[pin].held = held;
+    } else {
+        free(held.entries);
     }
 }
 
-void kv_nodes_roll_back(kv_nodes *nodes, uint32_t pin, uint64_t retired_end) {
-    uint64_t kept = nodes->pins[pin];
-    nodes->retired_end = retired_end;
-    for (uint32_t node = 1; node < nodes->capacity; node++) {
-        if (nodes->made[node] <= kept) continue;
-        nodes->made[node] = 0;
-        nodes->free[nodes->free_count++] = node;
-        nodes->in_use--;
+/* ---- the journal ---- */
+
+kv_nodes_mark kv_nodes_journal(kv_nodes *nodes) {
+    if (!nodes->journaling) nodes->taken.count = nodes->retired.count = 0;
+    nodes->journaling = true;
+    return (kv_nodes_mark){nodes->taken.count, nodes->retired.count, nodes->epoch};
+}
+
+void kv_nodes_roll_back(kv_nodes *nodes, kv_nodes_mark mark) {
+    while (nodes->retired.count > mark.retired) {
+        uint32_t page = nodes->retired.pages[--nodes->retired.count];
+        kv_pages_of(nodes, page)->made[kv_page_index(nodes, page)] &= ~KV_RETIRED;
+    }
+    while (nodes->taken.count > mark.taken) {
+        uint32_t page = nodes->taken.pages[--nodes->taken.count];
+        if (kv_page_made(nodes, page) >= mark.epoch) free_page(nodes, page);
+    }
+}
+
+void kv_nodes_journal_end(kv_nodes *nodes) {
+    nodes->journaling = false;
+    for (uint32_t i = 0; i < nodes->retired.count; i++)
+        settle(nodes, (kv_retired){nodes->retired.pages[i], nodes->epoch});
+    nodes->taken.count = nodes->retired.count = 0;
+    const uint32_t kept = 1u << 16;
+    if (nodes->taken.capacity > kept || nodes->retired.capacity > kept) {
+        free(nodes->taken.pages);
+        free(nodes->retired.pages);
+        nodes->taken = nodes->retired = (kv_page_list){NULL, 0, 0};
     }
 }

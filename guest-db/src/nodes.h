@@ -1,69 +1,148 @@
-/* The node pool: numbered nodes of 4096 bytes, which versions of the tree share.
+/* The node pool: the pages of the index, those in memory and those that only the file has.
  *
- * A tree is copy-on-write: a node is changed in place only when nobody but the writer can reach it. `epoch` is the
- * version that the writer works on; a pin keeps all nodes of its version alive. A node that was made in the current epoch
- * is the writer's own; taking a pin begins a new epoch. */
+ * A node is known by its page, which is given to it when it is made and never changes. The trees are copy-on-write: a node is
+ * changed in place only when nobody but the writer can reach it. `epoch` is the version that the writer works on; a pin keeps
+ * all nodes of its version. A node that was made in the current epoch is the writer's own; taking a pin begins a new epoch.
+ * The checkpoints of both superblock slots are pinned versions, so that their pages are not written to.
+ *
+ * Memory holds a bounded number of nodes. One that is needed again is read from its page; a changed one is written there
+ * first. Nothing leaves memory but in kv_nodes_ready: between two such calls, addresses of nodes stay good. */
 #ifndef KV_NODES_H
 #define KV_NODES_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "format.h"
 #include "kv_guest.h"
 
-#define KV_NODE_BYTES 4096u
-#define KV_NODES_PER_CHUNK 256u
-#define KV_CHUNKS_MAX 3072u /* 3 GiB of nodes */
-#define KV_PINS_MAX (KV_CURSORS_MAX + 8u)
+#define KV_NODE_BYTES KV_PAGE_BYTES
+#define KV_FRAMES_PER_CHUNK 256u
+#define KV_CHUNKS_MAX 3072u /* 3 GiB of nodes in memory */
+#define KV_FRAMES_MIN 128u
+#define KV_PINS_MAX (KV_CURSORS_MAX + KV_SNAPSHOTS_MAX + 16u)
 #define KV_NO_PIN UINT32_MAX
+#define KV_RETIRED ((uint64_t)1 << 63) /* in kv_pages.made: the newest version does not refer to it */
 
+struct kv_file;
+
+/* The pages of one sector of the file. */
+typedef struct kv_pages {
+    uint8_t **bytes; /* of each page: where it lies in memory, or NULL. NULL: no index sector */
+    uint64_t *made;  /* epoch in which each page's node was made; 0: free */
+} kv_pages;
+
+/* A page that waits for a pin to go. */
 typedef struct kv_retired {
-    uint32_t node;
+    uint32_t page;
     uint64_t epoch; /* in which it was replaced: pins of this epoch and later do not see it */
 } kv_retired;
 
+typedef struct kv_retired_list {
+    kv_retired *entries;
+    uint32_t count, capacity;
+} kv_retired_list;
+
+typedef struct kv_pin {
+    uint64_t epoch; /* 0: not in use */
+    kv_retired_list held;
+} kv_pin;
+
+typedef struct kv_page_list {
+    uint32_t *pages;
+    uint32_t count, capacity;
+} kv_page_list;
+
 typedef struct kv_nodes {
-    uint8_t *chunks[KV_CHUNKS_MAX];
-    uint64_t *made; /* epoch in which each node was made; 0 when it is free */
-    uint32_t made_capacity;
-    uint32_t capacity; /* nodes in chunks; node 0 is never given out */
-    uint32_t in_use;   /* given out and not free, retired ones included */
-    uint32_t *free;    /* stack of free nodes */
-    uint32_t free_count, free_capacity;
+    struct kv_file *file; /* NULL: there is no file, all stays in memory */
+    kv_pages *sectors;
+    uint32_t sector_count, shift; /* pages a sector: 1 << shift */
+    uint32_t pages_in_use;        /* retired ones included */
+    kv_page_list free;
     uint64_t epoch;
-    kv_retired *retired; /* queue, in order of epoch: [retired_first, retired_end) modulo capacity */
-    uint64_t retired_first, retired_end;
-    uint32_t retired_capacity; /* a power of two */
-    uint64_t pins[KV_PINS_MAX]; /* epoch, or 0: not in use */
-    uint32_t pin_count;
-    uint64_t oldest_pin; /* UINT64_MAX without pins */
+    kv_pin pins[KV_PINS_MAX];
+    uint32_t pin_limit; /* pins behind it are not in use */
+    uint64_t oldest_pin, newest_pin; /* UINT64_MAX and 0 without pins */
+    /* frames: the memory for nodes */
+    uint8_t *chunks[KV_CHUNKS_MAX];
+    uint8_t *dirty; /* of each frame */
+    uint32_t frames, frames_max, dirty_count;
+    uint32_t *free_frames;
+    uint32_t free_frame_count;
+    uint32_t hand; /* of the clock that finds what to evict */
+    uint64_t loads, evictions, writes;
+    uint8_t *gather; /* where pages are made ready for a write */
+    kv_status failure; /* why kv_node_get gave NULL */
+    /* of the open transaction: what a rollback takes back */
+    bool journaling;
+    kv_page_list taken, retired;
 } kv_nodes;
 
-kv_status kv_nodes_init(kv_nodes *nodes);
+/* How far the journal had come. */
+typedef struct kv_nodes_mark {
+    uint32_t taken, retired;
+    uint64_t epoch; /* nodes made since are younger than it */
+} kv_nodes_mark;
+
+/* `shift`: see kv_nodes; `cache_bytes` of memory are used for nodes, as far as that can be. */
+kv_status kv_nodes_init(kv_nodes *nodes, struct kv_file *file, uint32_t shift, uint64_t cache_bytes);
 void kv_nodes_destroy(kv_nodes *nodes);
 
-/* Make sure that `count` nodes can be taken and as many retired without asking for memory. */
+/* Make sure that `count` nodes can be taken without asking for memory or space, and have room for what is read meanwhile. No
+ * address of a node outlives this. */
 kv_status kv_nodes_reserve(kv_nodes *nodes, uint32_t count);
-/* Room for `count` retirements alone. */
-kv_status kv_nodes_reserve_retired(kv_nodes *nodes, uint32_t count);
-uint32_t kv_nodes_take(kv_nodes *nodes); /* after kv_nodes_reserve */
-/* The writer's tree no longer refers to the node. */
-void kv_nodes_retire(kv_nodes *nodes, uint32_t node);
+kv_status kv_nodes_reserve_pages(kv_nodes *nodes, uint32_t count); /* pages alone */
+/* Have room in memory for `count` nodes, evicting others. No address of a node outlives this. */
+kv_status kv_nodes_ready(kv_nodes *nodes, uint32_t count);
+uint32_t kv_nodes_take(kv_nodes *nodes); /* after kv_nodes_reserve: a new page with a node in memory */
+uint32_t kv_nodes_take_page(kv_nodes *nodes); /* the page alone */
+/* A node of one's own with the contents of another, which is retired. After kv_nodes_reserve. */
+uint32_t kv_nodes_copy(kv_nodes *nodes, uint32_t page);
+/* The writer's tree no longer refers to the page. */
+void kv_nodes_retire(kv_nodes *nodes, uint32_t page);
 
 /* Keep the version that the writer has now, and begin a new epoch. KV_NO_PIN when none is left. */
 uint32_t kv_nodes_pin(kv_nodes *nodes);
 /* One more pin on the version of `pin`. */
 uint32_t kv_nodes_pin_again(kv_nodes *nodes, uint32_t pin);
-void kv_nodes_unpin(kv_nodes *nodes, uint32_t pin);
-/* Forget every node made and every retirement since `pin` was taken: the version of `pin` is the writer's again. */
-void kv_nodes_roll_back(kv_nodes *nodes, uint32_t pin, uint64_t retired_end);
+void kv_nodes_unpin(kv_nodes *nodes, uint32_t pin); /* KV_NO_PIN: nothing */
 
-static inline void *kv_node_bytes(const kv_nodes *nodes, uint32_t node) {
-    return nodes->chunks[node / KV_NODES_PER_CHUNK] + (node % KV_NODES_PER_CHUNK) * KV_NODE_BYTES;
+/* Begin to note what is taken and retired; with nothing noted yet, or, for a savepoint, on top of what is. */
+kv_nodes_mark kv_nodes_journal(kv_nodes *nodes);
+/* Forget every node taken and every retirement since the mark. */
+void kv_nodes_roll_back(kv_nodes *nodes, kv_nodes_mark mark);
+void kv_nodes_journal_end(kv_nodes *nodes); /* what was noted is for good */
+
+/* Pages that are known from a checkpoint: in use, or (only the older slot's refers to it) retired under `pin`. */
+kv_status kv_nodes_add_sector(kv_nodes *nodes, uint64_t sector);
+void kv_nodes_known(kv_nodes *nodes, uint32_t page);
+void kv_nodes_known_retired(kv_nodes *nodes, uint32_t page, uint32_t pin);
+void kv_nodes_collect_free(kv_nodes *nodes); /* after those: all other pages are free */
+
+/* The pages of changed nodes of the newest version, dirty_count at most, in no order. How many. */
+uint32_t kv_nodes_changed(const kv_nodes *nodes, uint32_t *pages);
+/* Write changed nodes, of `pages` from `*next` on, up to `limit` of them; those that were written or dropped meanwhile are
+ * passed over. */
+kv_status kv_nodes_write(kv_nodes *nodes, const uint32_t *pages, uint32_t count, uint32_t *next, uint32_t limit);
+/* Is there such a page in an index sector? */
+bool kv_nodes_holds(const kv_nodes *nodes, uint32_t page);
+/* What the page holds cannot be a part of the tree: KV_CORRUPT, with its offset. */
+kv_status kv_nodes_fail(kv_nodes *nodes, uint32_t page);
+uint8_t *kv_nodes_load(kv_nodes *nodes, uint32_t page);
+void kv_nodes_drop_clean(kv_nodes *nodes); /* for tests: everything comes from the file again */
+
+static inline kv_pages *kv_pages_of(const kv_nodes *nodes, uint32_t page) {
+    return &nodes->sectors[(page - KV_FIRST_PAGE) >> nodes->shift];
+}
+static inline uint32_t kv_page_index(const kv_nodes *nodes, uint32_t page) {
+    return (page - KV_FIRST_PAGE) & ((1u << nodes->shift) - 1);
+}
+static inline uint64_t kv_page_made(const kv_nodes *nodes, uint32_t page) {
+    return kv_pages_of(nodes, page)->made[kv_page_index(nodes, page)];
 }
 
-static inline bool kv_node_is_own(const kv_nodes *nodes, uint32_t node) {
-    return nodes->made[node] == nodes->epoch;
+static inline bool kv_node_is_own(const kv_nodes *nodes, uint32_t page) {
+    return kv_page_made(nodes, page) == nodes->epoch;
 }
 
 #endif

@@ -8,7 +8,12 @@
 
 uint32_t kv_pin_head(kv_db *db) {
     /* the nodes made since the transaction began are its own */
-    return db->txn.state != KV_TXN_NONE ? kv_nodes_pin_again(&db->nodes, db->txn.base_pin) : kv_nodes_pin(&db->nodes);
+    return db->txn.state != KV_TXN_NONE ? kv_nodes_pin_again(db->nodes, db->txn.base_pin) : kv_nodes_pin(db->nodes);
+}
+
+uint32_t kv_pin_published(kv_db *db) {
+    uint32_t held = db->published.pin;
+    return held != KV_NO_PIN ? kv_nodes_pin_again(db->nodes, held) : kv_pin_head(db);
 }
 
 kv_status kv_publish_hold(kv_db *db) {
@@ -21,19 +26,21 @@ kv_status kv_publish_hold(kv_db *db) {
 
 void kv_publish_release(kv_db *db) {
     if (db->published.pin == KV_NO_PIN || db->durable < db->committed_end) return;
-    kv_nodes_unpin(&db->nodes, db->published.pin);
+    kv_nodes_unpin(db->nodes, db->published.pin);
     db->published.pin = KV_NO_PIN;
 }
 
-kv_status kv_publish_commit(kv_db *db) {
+kv_status kv_publish_commit(kv_db *db, uint64_t records, uint64_t bytes) {
     db->committed_end = kv_log_position(db->file);
-    db->close_marked = false;
+    db->tail_records += records;
+    db->tail_bytes += bytes;
     db->position = db->committed_end;
-    return db->published.pin == KV_NO_PIN && !kv_collect_wants_flush(db) ? KV_OK : KV_NEEDS_SYNC;
+    db->flush_wanted = kv_checkpoint_waits_for_flush(db);
+    return db->published.pin == KV_NO_PIN && !kv_checkpoint_wants_flush(db) ? KV_OK : KV_NEEDS_SYNC;
 }
 
 kv_status kv_db_settle(kv_db *db) {
-    if (db->read_only || db->close_marked || db->txn.state != KV_TXN_NONE || !kv_log_is_waiting(db->file)) return KV_OK;
+    if (db->read_only || db->txn.state != KV_TXN_NONE || !kv_log_is_waiting(db->file)) return KV_OK;
     kv_log_mark mark = kv_log_now(db->file);
     kv_status status = kv_log_write(db->file, false);
     if (status == KV_OK) {
@@ -49,13 +56,13 @@ kv_status kv_db_sync_begin(kv_db *db) {
     kv_status status = kv_db_settle(db);
     if (status == KV_IO) return status;
     db->position = db->committed_end;
-    if (db->durable >= db->committed_end && !kv_collect_wants_flush(db)) return KV_OK;
+    if (db->durable >= db->committed_end && !kv_checkpoint_waits_for_flush(db) && !db->superblock_pending) return KV_OK;
     uint32_t pin = kv_pin_head(db);
     if (pin == KV_NO_PIN) return KV_TOO_MANY_CURSORS;
-    kv_nodes_unpin(&db->nodes, db->flushing.pin);
+    kv_nodes_unpin(db->nodes, db->flushing.pin);
     db->flushing = (kv_version){db->head, pin};
     db->flushing_end = db->committed_end;
-    kv_collect_flush_begins(db);
+    kv_checkpoint_flush_begins(db);
     return KV_NEEDS_SYNC;
 }
 
@@ -63,17 +70,17 @@ kv_status kv_db_synced(kv_db *db, uint64_t position) {
     if (db->file->poisoned) return KV_POISONED;
     if (db->flushing.pin == KV_NO_PIN || position != db->flushing_end) return KV_INVALID;
     if (position > db->durable) db->durable = position;
-    kv_collect_flushed(db);
+    kv_checkpoint_flushed(db);
     kv_version flushed = db->flushing;
     db->flushing.pin = KV_NO_PIN;
     if (db->published.pin != KV_NO_PIN) {
-        kv_nodes_unpin(&db->nodes, db->published.pin);
+        kv_nodes_unpin(db->nodes, db->published.pin);
         db->published = flushed;
         if (db->committed_end > position) return KV_OK; /* later commits wait for their own flush */
         db->published.pin = KV_NO_PIN;
         kv_hash_published(&db->hash);
     }
-    kv_nodes_unpin(&db->nodes, flushed.pin);
+    kv_nodes_unpin(db->nodes, flushed.pin);
     return KV_OK;
 }
 

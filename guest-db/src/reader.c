@@ -27,7 +27,7 @@ static uint64_t find(const by_generation *sorted, uint64_t count, uint64_t gener
 /* Number of sectors on the way back from sorted[tip] to the log's first sector, 0 when it does not lead there. */
 static uint64_t way_back(const kv_file *file, const by_generation *sorted, uint64_t count, uint64_t tip) {
     uint64_t length = 1;
-    while (sorted[tip].generation != file->super.log_generation) {
+    while (sorted[tip].generation != kv_position_generation(file, file->super.replay)) {
         uint64_t before = kv_position_generation(file, file->sectors[sorted[tip].sector].previous);
         tip = find(sorted, count, before); /* generations fall: this ends */
         if (tip == count) return 0;
@@ -90,8 +90,8 @@ void kv_reader_begin(kv_reader *reader, kv_file *file, const kv_chain *chain, kv
     *reader = (kv_reader){.file = file,
                           .chain = chain,
                           .loaded = loaded,
-                          .offset = KV_SECTOR_DATA,
-                          .sum = file->sectors[chain->sectors[0]].chain};
+                          .offset = kv_position_offset(file, file->super.replay),
+                          .sum = file->super.chain};
 }
 
 uint64_t kv_reader_position(const kv_reader *reader) {

@@ -5,7 +5,7 @@
 #include "file.h"
 #include "record.h"
 
-/* The sectors of the log in order, from the one that the superblock names to the newest. */
+/* The sectors of the log in order, from the one at which replaying begins to the newest. */
 typedef struct kv_chain {
     uint64_t *sectors;
     uint64_t count;
@@ -33,6 +33,7 @@ typedef struct kv_reader {
     uint32_t sum;    /* of the record before */
 } kv_reader;
 
+/* Begin where the superblock says that the log is to be replayed from. */
 void kv_reader_begin(kv_reader *reader, kv_file *file, const kv_chain *chain, kv_sector_bytes *loaded);
 /* Position of the next record. */
 uint64_t kv_reader_position(const kv_reader *reader);

@@ -12,24 +12,30 @@ typedef struct tail {
     kv_reader end;      /* behind the last commit mark */
     uint64_t confirmed; /* all before it is proven durable */
     uint64_t last_commit;
-    bool ends_with_close;
     bool clean; /* all is proven, and no record follows that could come back */
     uint64_t discarded_bytes;
 } tail;
 
+/* Where a record of the commit at hand is. */
+typedef struct place_in_log {
+    uint64_t index;
+    uint32_t offset, sum; /* as in kv_reader, before it is read */
+    uint32_t number;      /* in its commit */
+} place_in_log;
+
 typedef struct recovery {
     kv_db *db;
     kv_file *file;
+    kv_map map, other_map;
     kv_chain chain;
     kv_sector_bytes loaded;
     tail tail;
     bool rewriting;
-    /* the commit being applied */
-    bool in_commit;
+    /* the commit at hand: applied when its mark is found */
     uint64_t commit;
-    kv_root base;
-    uint32_t base_pin;
-    uint64_t retired_end;
+    uint32_t records; /* so far */
+    place_in_log *pending;
+    uint32_t pending_count, pending_capacity;
 } recovery;
 
 /* Is what a record refers to whole: run, record header and value? */
@@ -77,7 +83,7 @@ static kv_status write_external_again(kv_file *file, const kv_record *record) {
     return status == KV_OK ? write_again(file, start, record->external + record->value_length) : status;
 }
 
-/* One pass over the log behind what the superblock proves, up to the first record that is not valid. */
+/* One pass over the log behind the checkpoint, up to the first record that is not valid. */
 static kv_status find_end(recovery *r, kv_reader from) {
     kv_file *file = r->file;
     tail *t = &r->tail;
@@ -107,7 +113,7 @@ static kv_status find_end(recovery *r, kv_reader from) {
             status = kv_log_proven(file, position, &matches);
             if (status == KV_OK && !matches) status = KV_NOT_FOUND;
         }
-        if (status == KV_OK && (record.flags & KV_FLAG_EXTERNAL)) {
+        if (status == KV_OK && (record.flags & KV_FLAG_EXTERNAL) && position >= file->super.durable) {
             status = verify_external(file, &record, &matches);
             external_bad = external_bad || !matches;
         }
@@ -121,11 +127,12 @@ static kv_status find_end(recovery *r, kv_reader from) {
         records++;
         if (!mark) continue;
         t->end = reader;
-        t->ends_with_close = record.type == KV_RECORD_CLOSE;
         if (record.confirmed > t->confirmed) t->confirmed = record.confirmed;
         commit = 0; /* numbers of moved records need not rise */
     }
     if (status != KV_NOT_FOUND) return status;
+    uint64_t end = kv_reader_position(&t->end), durable = file->super.durable < end ? file->super.durable : end;
+    if (durable > t->confirmed) t->confirmed = durable;
     bool proven;
     uint64_t stop = kv_reader_position(&reader);
     status = kv_log_proven(file, stop, &proven);
@@ -144,71 +151,111 @@ static kv_status find_end(recovery *r, kv_reader from) {
     uint64_t generation = file->sectors[r->chain.sectors[t->end.index]].generation;
     for (uint64_t i = 0; i < file->sector_count; i++)
         if (file->sectors[i].type == KV_SECTOR_LOG && file->sectors[i].generation > generation) last = false;
-    bool all_proven = t->confirmed == kv_reader_position(&t->end) - (t->ends_with_close ? KV_RECORD_HEADER_BYTES : 0);
-    t->clean = last && t->discarded_bytes == 0 && all_proven;
+    t->clean = last && t->discarded_bytes == 0 && t->confirmed == end;
     return KV_OK;
 }
 
 /* ---- applying ---- */
 
-static void abandon(recovery *r) {
-    if (!r->in_commit) return;
-    kv_nodes_roll_back(&r->db->nodes, r->base_pin, r->retired_end);
-    kv_nodes_unpin(&r->db->nodes, r->base_pin);
-    r->db->head = r->base;
-    r->in_commit = false;
-}
-
-static kv_status follow_commit(recovery *r, const kv_record *record) {
-    if (r->in_commit && record->commit != r->commit) abandon(r);
-    if (r->in_commit || (record->flags & KV_FLAG_COMMIT)) return KV_OK;
-    r->base = r->db->head;
-    r->retired_end = r->db->nodes.retired_end;
-    r->base_pin = kv_nodes_pin(&r->db->nodes);
-    if (r->base_pin == KV_NO_PIN) return KV_TOO_MANY_CURSORS;
-    r->commit = record->commit;
-    r->in_commit = true;
-    return KV_OK;
-}
-
-static kv_status apply(recovery *r, kv_record *record, uint64_t file_offset) {
+/* Put one record of a whole commit into the index; when the tail is being rewritten, into the new log as well. */
+static kv_status apply(recovery *r, kv_record *record, uint64_t file_offset, bool ends_commit) {
     kv_db *db = r->db;
-    kv_status status = follow_commit(r, record);
-    if (status == KV_OK) status = kv_nodes_reserve(&db->nodes, kv_tree_reserve(&db->head));
-    if (status != KV_OK) return status;
     bool external = record->flags & KV_FLAG_EXTERNAL;
     kv_place place = {external ? record->external : file_offset + KV_RECORD_HEADER_BYTES + record->key.length,
                       record->value_length, record->value_sum};
-    if (r->rewriting && record->type != KV_RECORD_CLOSE) {
-        if (external) status = write_external_again(r->file, record);
+    kv_target target;
+    kv_status status = KV_OK;
+    bool keyed = record->type == KV_RECORD_PUT || record->type == KV_RECORD_DELETE;
+    if (keyed) status = kv_target_find(db, &db->head, record->table, record->key, &target);
+    if (status != KV_OK && status != KV_NOT_FOUND) return status == KV_NO_SUCH_TABLE ? KV_CORRUPT : status;
+    if (r->rewriting) {
+        status = external ? write_external_again(r->file, record) : KV_OK;
         if (record->confirmed != 0) record->confirmed = r->tail.confirmed;
         if (status == KV_OK) status = kv_log_append(r->file, record, external ? NULL : &place);
         if (status != KV_OK) return status;
-        if (record->flags & KV_FLAG_COMMIT) db->recovered.commits++;
+        db->recovered.commits += ends_commit;
     }
-    if (record->type == KV_RECORD_PUT) kv_apply_put(&db->nodes, &db->head, record->key, &place);
-    if (record->type == KV_RECORD_DELETE) kv_apply_delete(&db->nodes, &db->head, record->key);
+    db->tail_records++;
+    db->tail_bytes += kv_record_bytes(record);
+    if (record->type == KV_RECORD_PUT) kv_apply_put(db, &target.root, &target.path, record->key, target.there, &place);
+    if (record->type == KV_RECORD_DELETE && target.there) kv_apply_delete(db, &target.root, &target.path, record->key);
+    if (keyed) kv_target_store(db, &db->head, record->table, &target);
     if (record->commit > db->last_commit) db->last_commit = record->commit;
-    if (r->in_commit && (record->flags & KV_FLAG_COMMIT)) {
-        kv_nodes_unpin(&db->nodes, r->base_pin);
-        r->in_commit = false;
+    if (record->type == KV_RECORD_TABLE) return kv_table_apply_create(db, &db->head, record->key, record->table);
+    if (record->type != KV_RECORD_DROP) return KV_OK;
+    kv_root root;
+    status = kv_table_root(db, db->nodes, &db->head, record->table, &root);
+    if (status != KV_OK) return status == KV_NO_SUCH_TABLE ? KV_OK : status;
+    do
+        status = kv_tree_empty_some(db, &root, 4096);
+    while (status == KV_AGAIN);
+    return status == KV_OK ? kv_table_apply_drop(db, &db->head, record->key, record->table) : status;
+}
+
+static kv_status damaged_at(recovery *r, const kv_reader *reader) {
+    return kv_file_fail(r->file, KV_CORRUPT, KV_DETAIL_RECORD, kv_reader_file_offset(reader));
+}
+
+/* Apply the records of a commit, now that its mark is found. */
+static kv_status apply_pending(recovery *r, kv_record *mark) {
+    kv_reader reader;
+    kv_reader_begin(&reader, r->file, &r->chain, &r->loaded);
+    kv_status status = KV_OK;
+    for (uint32_t i = 0; i < r->pending_count && status == KV_OK; i++) {
+        kv_record record;
+        uint64_t position;
+        reader.index = r->pending[i].index;
+        reader.offset = r->pending[i].offset;
+        reader.sum = r->pending[i].sum;
+        status = kv_reader_next(&reader, &record, &position);
+        if (status == KV_NOT_FOUND) return damaged_at(r, &reader);
+        uint64_t at = kv_reader_file_offset(&reader) - kv_record_bytes(&record);
+        if (status == KV_OK) status = apply(r, &record, at, false);
     }
+    mark->value_length = r->pending_count;
+    return status == KV_OK ? apply(r, mark, 0, true) : status;
+}
+
+static kv_status note_pending(recovery *r, const kv_reader *before) {
+    if (r->pending_count == r->pending_capacity) {
+        uint32_t capacity = r->pending_capacity == 0 ? 256 : 2 * r->pending_capacity;
+        place_in_log *grown =
+            capacity > UINT32_MAX / sizeof *grown ? NULL : realloc(r->pending, capacity * sizeof *grown);
+        if (grown == NULL) return KV_NO_MEMORY;
+        r->pending = grown;
+        r->pending_capacity = capacity;
+    }
+    r->pending[r->pending_count++] = (place_in_log){before->index, before->offset, before->sum, r->records};
     return KV_OK;
 }
 
-/* Apply the records up to log position `until`; the reader ends there. */
+/* Take the records up to log position `until`, commit by commit; the reader ends there. */
 static kv_status apply_until(recovery *r, kv_reader *reader, uint64_t until) {
     while (kv_reader_position(reader) < until) {
         kv_record record;
         uint64_t position;
+        kv_reader before = *reader;
         kv_status status = kv_reader_next(reader, &record, &position);
-        if (status == KV_NOT_FOUND) {
-            uint64_t offset = kv_reader_file_offset(reader);
-            return kv_file_fail(r->file, KV_CORRUPT, KV_DETAIL_RECORD, offset);
+        if (status == KV_NOT_FOUND) return damaged_at(r, reader);
+        if (status != KV_OK) return status;
+        if (record.commit != r->commit) r->records = r->pending_count = 0; /* rolled back, or cut off */
+        r->commit = record.commit;
+        if (record.type == KV_RECORD_COMMIT) {
+            status = apply_pending(r, &record);
+        } else if (record.flags & KV_FLAG_COMMIT) {
+            status = apply(r, &record, kv_reader_file_offset(reader) - kv_record_bytes(&record), true);
+        } else if (record.type == KV_RECORD_UNDO) {
+            r->records++;
+            while (r->pending_count > 0 && r->pending[r->pending_count - 1].number >= record.value_length) r->pending_count--;
+            continue;
+        } else {
+            status = note_pending(r, &before);
+            r->records++;
+            if (status == KV_OK) continue;
         }
         if (status != KV_OK) return status;
-        status = apply(r, &record, kv_reader_file_offset(reader) - kv_record_bytes(&record));
-        if (status != KV_OK) return status;
+        r->commit = 0; /* numbers of moved records need not rise */
+        r->records = r->pending_count = 0;
     }
     return KV_OK;
 }
@@ -221,6 +268,7 @@ static kv_status rewrite_tail(recovery *r, kv_reader *reader) {
     if (status != KV_OK || begun >= end) return status;
     uint64_t first = file->log.sector;
     r->rewriting = true;
+    r->commit = 0;
     status = apply_until(r, reader, end);
     if (status == KV_OK) status = kv_log_write(file, false);
     if (status == KV_OK) status = kv_file_sync(file);
@@ -229,52 +277,110 @@ static kv_status rewrite_tail(recovery *r, kv_reader *reader) {
     return status;
 }
 
-static kv_status resume_clean(recovery *r) {
-    const tail *t = &r->tail;
-    uint64_t sector = r->chain.sectors[t->end.index];
-    r->db->close_marked = true;
-    if (!t->ends_with_close) return kv_log_resume(r->file, sector, t->end.offset, t->end.sum, NULL);
-    kv_status status = kv_sector_load(r->file, &r->loaded, sector);
+/* ---- the checkpoint ---- */
+
+typedef struct page_marking {
+    kv_nodes *nodes;
+    uint32_t pin; /* KV_NO_PIN: in use; else retired, and this pin keeps it */
+} page_marking;
+
+static void mark_page(void *context, uint32_t page) {
+    const page_marking *m = context;
+    if (m->pin == KV_NO_PIN)
+        kv_nodes_known(m->nodes, page);
+    else if (kv_nodes_holds(m->nodes, page))
+        kv_nodes_known_retired(m->nodes, page, m->pin);
+}
+
+/* What only the checkpoint of the other slot refers to stays as it is, until that slot has been written again. */
+static kv_status keep_other(recovery *r, uint32_t pin) {
+    kv_file *file = r->file;
+    page_marking keep = {r->db->nodes, pin};
+    kv_map_visit(file, &r->other_map, mark_page, &keep);
+    for (uint64_t i = 0; i < r->other_map.sectors && i < file->sector_count; i++) {
+        kv_sector old = kv_map_sector(&r->other_map, i);
+        if (file->sectors[i].type != 0 || (old.type != KV_SECTOR_LOG && old.type != KV_SECTOR_VALUES)) continue;
+        bool whole = i + old.span <= file->sector_count;
+        for (uint32_t inside = 1; whole && inside < old.span; inside++) whole = file->sectors[i + inside].type == 0;
+        if (!whole) continue;
+        file->sectors[i] = old;
+        file->sectors[i].live = 0;
+        file->sectors[i].emptied = true;
+        file->sectors[i].emptied_epoch = r->db->nodes->epoch;
+        for (uint32_t inside = 1; inside < old.span; inside++) file->sectors[i + inside].type = KV_SECTOR_INSIDE;
+        r->db->collection.waiting++;
+    }
+    return KV_OK;
+}
+
+static kv_status take_checkpoint(recovery *r) {
+    kv_db *db = r->db;
+    kv_file *file = r->file;
+    kv_status status = kv_map_read(file, &file->super, &r->map);
+    if (status == KV_OK) status = kv_sectors_read(file, &r->map);
+    uint64_t size = 0;
+    if (status == KV_OK) status = kv_file_size(file, &size);
+    if (status == KV_OK && size < file->super.file_bytes)
+        status = kv_file_fail(file, KV_CORRUPT, KV_DETAIL_TRUNCATED, size);
+    for (uint64_t i = 0; i < r->map.sectors && status == KV_OK; i++)
+        if (file->sectors[i].type == KV_SECTOR_INDEX) status = kv_nodes_add_sector(db->nodes, i);
     if (status != KV_OK) return status;
-    uint32_t offset = t->end.offset - KV_RECORD_HEADER_BYTES;
-    const uint8_t *mark = r->loaded.bytes + offset;
-    return kv_log_resume(r->file, sector, offset, kv_load32(mark + KV_RH_CHAIN), mark);
+    page_marking in_use = {db->nodes, KV_NO_PIN};
+    kv_map_visit(file, &r->map, mark_page, &in_use);
+    db->head = (kv_state){file->super.root, file->super.catalog};
+    bool known = (db->head.main.node == 0 || kv_nodes_holds(db->nodes, db->head.main.node)) &&
+                 (db->head.catalog.node == 0 || kv_nodes_holds(db->nodes, db->head.catalog.node));
+    if (!known) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_SUPERBLOCK, 0);
+    uint32_t slot = file->super.sequence & 1;
+    file->slot_generation[slot] = kv_position_generation(file, file->super.replay);
+    file->slot_generation[!slot] = UINT64_MAX;
+    if (file->other.sequence != 0 && kv_map_read(file, &file->other, &r->other_map) == KV_OK) {
+        file->slot_generation[!slot] = kv_position_generation(file, file->other.replay);
+        db->slot_pin[!slot] = kv_nodes_pin(db->nodes);
+        status = keep_other(r, db->slot_pin[!slot]);
+    }
+    db->slot_pin[slot] = kv_nodes_pin(db->nodes);
+    db->map_pages = r->map.pages;
+    db->map_page_count = r->map.page_count;
+    r->map.pages = NULL;
+    kv_nodes_collect_free(db->nodes);
+    db->last_commit = file->super.commit;
+    return status;
 }
 
 static kv_status run(recovery *r) {
     kv_db *db = r->db;
     kv_file *file = r->file;
-    kv_status status = kv_chain_find(file, &r->chain);
+    kv_status status = take_checkpoint(r);
+    if (status == KV_OK) status = kv_chain_find(file, &r->chain);
     if (status != KV_OK) return status;
     kv_reader reader;
     kv_reader_begin(&reader, file, &r->chain, &r->loaded);
-    status = apply_until(r, &reader, file->super.durable);
-    if (status == KV_OK) status = find_end(r, reader);
+    status = find_end(r, reader);
     if (status != KV_OK) return status;
     uint64_t end = kv_reader_position(&r->tail.end);
     bool in_place = db->read_only || r->tail.clean;
-    status = apply_until(r, &reader, in_place ? end : r->tail.confirmed);
-    uint64_t last = in_place ? r->tail.end.index : reader.index; /* what comes behind is about to be superseded */
-    for (uint64_t i = 0; i <= last && status == KV_OK; i++)
-        status = kv_sector_list_push(&file->log_sectors, r->chain.sectors[i]);
-    if (status != KV_OK) return status;
-    if (!db->read_only) status = r->tail.clean ? resume_clean(r) : rewrite_tail(r, &reader);
-    abandon(r);
+    if (!db->read_only) status = kv_collect_begin(db, &r->chain, in_place ? r->tail.end.index + 1 : r->chain.count);
+    if (status == KV_OK) status = apply_until(r, &reader, in_place ? end : r->tail.confirmed);
+    if (status == KV_OK && r->tail.clean && !db->read_only)
+        status = kv_log_resume(file, r->chain.sectors[r->tail.end.index], r->tail.end.offset, r->tail.end.sum);
+    else if (status == KV_OK && !db->read_only)
+        status = rewrite_tail(r, &reader);
     if (r->tail.last_commit > db->last_commit) db->last_commit = r->tail.last_commit;
-    if (file->super.commit > db->last_commit) db->last_commit = file->super.commit;
     db->recovered.discarded_bytes = r->tail.discarded_bytes;
-    /* The mark of a clean close and a fresh sector's header are written (again) with the next commit: not durable yet. */
+    /* The header of a fresh sector without records is written with the next commit. */
     db->durable = db->committed_end = r->rewriting ? kv_log_position(file) : r->tail.confirmed;
-    if (status == KV_OK && !db->read_only) status = kv_collect_begin(db);
-    if (status == KV_OK && !db->read_only) status = kv_sweep_at_open(db);
     return status;
 }
 
 kv_status kv_recover(kv_db *db) {
-    recovery r = {.db = db, .file = db->file, .base_pin = KV_NO_PIN};
+    recovery r = {.db = db, .file = db->file};
     r.loaded.sector = UINT64_MAX;
     kv_status status = run(&r);
     kv_chain_free(&r.chain);
+    kv_map_free(&r.map);
+    kv_map_free(&r.other_map);
     free(r.loaded.bytes);
+    free(r.pending);
     return status;
 }

@@ -31,12 +31,33 @@ static bool decode(const kv_file *file, uint64_t sector, const uint8_t *from, kv
     s->salt = kv_load64(from + KV_SH_SALT);
     s->previous = kv_load64(from + KV_SH_PREVIOUS);
     s->chain = kv_load32(from + KV_SH_CHAIN);
-    bool known = (s->type == KV_SECTOR_LOG && s->span == 1) ||
-                 (s->type == KV_SECTOR_VALUES && s->span >= 1 &&
-                  s->span <= KV_VALUE_MAX / KV_SECTOR_BYTES_MIN + 2);
+    bool single = s->type == KV_SECTOR_LOG || s->type == KV_SECTOR_INDEX;
+    bool known = single ? s->span == 1
+                        : s->type == KV_SECTOR_VALUES && s->span >= 1 && s->span <= KV_VALUE_MAX / KV_SECTOR_BYTES_MIN + 2;
     return known && kv_load64(from + KV_SH_NUMBER) == sector && s->generation >= 1 &&
-           s->generation < UINT64_MAX / KV_SECTOR_BYTES_MAX &&
-           (s->previous >> file->sector_shift) < s->generation;
+           s->generation < UINT64_MAX / KV_SECTOR_BYTES_MAX && (s->previous >> file->sector_shift) < s->generation;
+}
+
+/* The first valid of the two copies; false: none. */
+static kv_status read_header(kv_file *file, uint64_t sector, kv_sector *s, bool *valid) {
+    uint8_t header[KV_SECTOR_DATA] = {0};
+    uint64_t got;
+    kv_status status = kv_file_read_some(file, kv_sector_offset(file, sector), header, sizeof header, &got);
+    if (status != KV_OK) return status;
+    *valid = decode(file, sector, header, s) || decode(file, sector, header + KV_SECTOR_HEADER_BYTES, s);
+    return KV_OK;
+}
+
+kv_status kv_sector_verify(kv_file *file, uint64_t sector, bool *good) {
+    const kv_sector *s = &file->sectors[sector];
+    uint8_t header[KV_SECTOR_DATA] = {0};
+    uint64_t got;
+    kv_status status = kv_file_read_some(file, kv_sector_offset(file, sector), header, sizeof header, &got);
+    *good = memcmp(header, header + KV_SECTOR_HEADER_BYTES, KV_SECTOR_HEADER_BYTES) == 0;
+    kv_sector found = {0};
+    *good = *good && decode(file, sector, header, &found) && found.type == s->type && found.span == s->span &&
+            found.generation == s->generation && found.salt == s->salt && found.erases == s->erases;
+    return status;
 }
 
 static kv_status make_room(kv_file *file, uint64_t count) {
@@ -51,33 +72,39 @@ static kv_status make_room(kv_file *file, uint64_t count) {
     return KV_OK;
 }
 
-kv_status kv_sectors_read(kv_file *file) {
+kv_status kv_sectors_read(kv_file *file, const kv_map *map) {
     uint64_t size;
     kv_status status = kv_file_size(file, &size);
     if (status != KV_OK) return status;
     uint64_t bytes = size > KV_SECTORS_START ? size - KV_SECTORS_START : 0;
     uint64_t count = (bytes + file->sector_bytes - 1) >> file->sector_shift;
+    if (count < map->sectors) count = map->sectors; /* the last run may reach beyond the end of the file */
     status = make_room(file, count);
     if (status != KV_OK) return status;
     file->sector_count = count;
     if (count > 0) memset(file->sectors, 0, (size_t)(count * sizeof *file->sectors));
     for (uint64_t sector = 0; sector < file->sector_count; sector++) {
-        uint8_t header[KV_SECTOR_DATA] = {0};
-        uint64_t got;
-        status = kv_file_read_some(file, kv_sector_offset(file, sector), header, sizeof header, &got);
+        kv_sector *s = &file->sectors[sector];
+        if (sector < map->sectors) *s = kv_map_sector(map, sector);
+        if (s->type != 0) continue;
+        kv_sector found = {0};
+        bool valid;
+        status = read_header(file, sector, &found, &valid);
         if (status != KV_OK) return status;
-        kv_sector copies[2] = {{0}, {0}}, *s = &file->sectors[sector];
-        bool first = decode(file, sector, header, &copies[0]);
-        bool second = decode(file, sector, header + KV_SECTOR_HEADER_BYTES, &copies[1]);
-        if (!first && !second) continue;
-        *s = first ? copies[0] : copies[1];
-        s->copies_differ = !first || !second;
-        if (s->generation + s->span > file->next_generation) file->next_generation = s->generation + s->span;
-        uint32_t span = s->span; /* the whole run is taken, even where the file ends within it */
-        status = make_room(file, sector + span);
+        if (!valid) continue;
+        if (found.generation + found.span > file->next_generation) file->next_generation = found.generation + found.span;
+        if (found.generation < file->super.generation || found.type == KV_SECTOR_INDEX) continue; /* of an earlier life, or in vain */
+        bool free_run = true; /* what the checkpoint uses cannot have been given out since */
+        for (uint64_t i = sector + 1; i < sector + found.span && i < map->sectors; i++)
+            free_run = free_run && kv_map_sector(map, i).type == 0;
+        if (!free_run) continue;
+        *s = found;
+        s->live = 0;
+        status = make_room(file, sector + found.span); /* the whole run is taken, even where the file ends within it */
         if (status != KV_OK) return status;
-        if (sector + span > file->sector_count) file->sector_count = sector + span;
-        for (uint32_t i = 1; i < span; i++) file->sectors[++sector] = (kv_sector){.type = KV_SECTOR_INSIDE};
+        for (; file->sector_count < sector + found.span; file->sector_count++)
+            file->sectors[file->sector_count] = (kv_sector){.type = 0};
+        for (uint32_t i = 1; i < found.span; i++) file->sectors[++sector] = (kv_sector){.type = KV_SECTOR_INSIDE};
     }
     return KV_OK;
 }
@@ -129,7 +156,6 @@ static bool take_free(kv_file *file, uint32_t span, uint64_t *sector) {
 kv_status kv_sectors_add(kv_file *file, uint16_t type, uint32_t span, uint64_t previous, uint32_t chain,
                          uint64_t *sector) {
     kv_status status = make_room(file, file->sector_count + span);
-    if (status == KV_OK && type == KV_SECTOR_LOG) status = kv_sector_list_push(&file->log_sectors, 0);
     if (status != KV_OK) return status;
     bool again = take_free(file, span, sector);
     if (!again) {
@@ -138,8 +164,10 @@ kv_status kv_sectors_add(kv_file *file, uint16_t type, uint32_t span, uint64_t p
         file->sector_count += span;
     }
     uint32_t erases = again ? file->sectors[*sector].erases + 1 : 0;
-    for (uint32_t i = 1; i < span; i++) file->sectors[*sector + i].type = KV_SECTOR_INSIDE;
-    if (type == KV_SECTOR_LOG) file->log_sectors.numbers[file->log_sectors.end - 1] = *sector;
+    for (uint32_t i = 1; i < span; i++) {
+        uint32_t before = again ? file->sectors[*sector + i].erases + 1 : 0;
+        file->sectors[*sector + i] = (kv_sector){.type = KV_SECTOR_INSIDE, .erases = before};
+    }
     file->sectors[*sector] = (kv_sector){.type = type,
                                          .span = span,
                                          .erases = erases,
@@ -151,12 +179,21 @@ kv_status kv_sectors_add(kv_file *file, uint16_t type, uint32_t span, uint64_t p
     return KV_OK;
 }
 
-bool kv_sector_find(const kv_file *file, uint16_t type, uint64_t generation, uint64_t *sector) {
-    for (uint64_t i = 0; i < file->sector_count; i++) {
-        const kv_sector *s = &file->sectors[i];
-        if (s->type != type || generation < s->generation || generation >= s->generation + s->span) continue;
-        *sector = i;
-        return true;
+void kv_sectors_give_back(kv_file *file, uint64_t sector) {
+    uint32_t span = file->sectors[sector].span;
+    if (sector + span == file->sector_count)
+        file->sector_count = sector;
+    else
+        (void)kv_sectors_free(file, sector); /* without memory it waits for the next opening */
+}
+
+kv_status kv_sectors_free(kv_file *file, uint64_t sector) {
+    uint32_t span = file->sectors[sector].span;
+    for (uint32_t i = 0; i < span; i++) {
+        uint32_t erases = file->sectors[sector + i].erases;
+        file->sectors[sector + i] = (kv_sector){.erases = erases};
+        kv_status status = kv_sector_list_push(&file->free, sector + i);
+        if (status != KV_OK) return status;
     }
-    return false;
+    return KV_OK;
 }

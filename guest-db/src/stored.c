@@ -14,7 +14,7 @@ kv_status kv_stored_record(kv_file *file, kv_key key, const kv_place *place, kv_
     if (place->offset < before) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, place->offset);
     uint64_t at = place->offset - KV_RECORD_HEADER_BYTES - key.length;
     uint64_t sector;
-    if (!kv_stored_sector(file, at, &sector)) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, at);
+    if (at % 8 != 0 || !kv_stored_sector(file, at, &sector)) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, at);
     kv_status status = kv_file_read(file, at, bytes, KV_RECORD_HEADER_BYTES + key.length);
     if (status != KV_OK) return status;
     const kv_sector *s = &file->sectors[sector];
@@ -33,6 +33,6 @@ void kv_last_key_set(kv_last_key *last, kv_key key) {
     memcpy(last->data, key.data, key.length);
 }
 
-void kv_last_key_seek(const kv_last_key *last, kv_walk *walk) {
-    kv_walk_forward_from(walk, (kv_key){last->any ? last->data : NULL, last->length}, true);
+kv_status kv_last_key_seek(const kv_last_key *last, kv_walk *walk) {
+    return kv_walk_forward_from(walk, (kv_key){last->any ? last->data : NULL, last->length}, true);
 }

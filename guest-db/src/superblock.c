@@ -5,6 +5,18 @@ static uint64_t sum_of(const uint8_t *slot) {
     return kv_xxh64(slot + KV_SB_MAGIC, KV_SUPERBLOCK_BYTES - KV_SB_MAGIC, 0);
 }
 
+static void encode_root(const kv_root *root, uint8_t *to) {
+    kv_store32(to, root->node);
+    kv_store32(to + KV_SB_ROOT_HEIGHT - KV_SB_ROOT_PAGE, root->height);
+    kv_store64(to + KV_SB_ROOT_COUNT - KV_SB_ROOT_PAGE, root->count);
+}
+
+static kv_root decode_root(const uint8_t *from) {
+    return (kv_root){.node = kv_load32(from),
+                     .height = kv_load32(from + KV_SB_ROOT_HEIGHT - KV_SB_ROOT_PAGE),
+                     .count = kv_load64(from + KV_SB_ROOT_COUNT - KV_SB_ROOT_PAGE)};
+}
+
 static void encode(const kv_superblock *super, uint8_t *to) {
     memset(to, 0, KV_SUPERBLOCK_BYTES);
     memcpy(to + KV_SB_MAGIC, KV_MAGIC, 8);
@@ -15,29 +27,49 @@ static void encode(const kv_superblock *super, uint8_t *to) {
     kv_store64(to + KV_SB_INCOMPATIBLE, super->incompatible);
     kv_store64(to + KV_SB_SEQUENCE, super->sequence);
     kv_store64(to + KV_SB_DATABASE_ID, super->database_id);
-    kv_store64(to + KV_SB_LOG_GENERATION, super->log_generation);
+    kv_store64(to + KV_SB_REPLAY, super->replay);
     kv_store64(to + KV_SB_LOG_SECTOR, super->log_sector);
+    kv_store32(to + KV_SB_CHAIN, super->chain);
+    kv_store64(to + KV_SB_GENERATION, super->generation);
+    encode_root(&super->root, to + KV_SB_ROOT_PAGE);
+    encode_root(&super->catalog, to + KV_SB_CATALOG_PAGE);
+    kv_store32(to + KV_SB_MAP_PAGE, super->map_page);
+    kv_store32(to + KV_SB_MAP_PAGES, super->map_pages);
+    kv_store64(to + KV_SB_MAP_SECTORS, super->map_sectors);
     kv_store64(to + KV_SB_DURABLE, super->durable);
     kv_store64(to + KV_SB_COMMIT, super->commit);
-    kv_store64(to + KV_SB_GENERATION, super->generation);
+    kv_store64(to + KV_SB_FILE_BYTES, super->file_bytes);
     kv_store64(to + KV_SB_SUM, sum_of(to));
 }
 
 static bool decode(kv_superblock *super, const uint8_t *from) {
-    if (memcmp(from + KV_SB_MAGIC, KV_MAGIC, 8) != 0 || kv_load64(from + KV_SB_SUM) != sum_of(from)) return false;
+    if (memcmp(from + KV_SB_MAGIC, KV_MAGIC, 8) != 0) return false;
     super->version = kv_load32(from + KV_SB_VERSION);
+    bool first = super->version == 1 && kv_load64(from + KV_SB_SUM) == kv_xxh64(from + KV_SB_MAGIC, 120, 0); /* it was shorter */
+    if (!first && kv_load64(from + KV_SB_SUM) != sum_of(from)) return false;
     super->sector_bytes = kv_load32(from + KV_SB_SECTOR_BYTES);
     super->compatible = kv_load64(from + KV_SB_COMPATIBLE);
     super->read_compatible = kv_load64(from + KV_SB_READ_COMPATIBLE);
     super->incompatible = kv_load64(from + KV_SB_INCOMPATIBLE);
     super->sequence = kv_load64(from + KV_SB_SEQUENCE);
     super->database_id = kv_load64(from + KV_SB_DATABASE_ID);
-    super->log_generation = kv_load64(from + KV_SB_LOG_GENERATION);
+    super->replay = kv_load64(from + KV_SB_REPLAY);
     super->log_sector = kv_load64(from + KV_SB_LOG_SECTOR);
+    super->chain = kv_load32(from + KV_SB_CHAIN);
+    super->generation = kv_load64(from + KV_SB_GENERATION);
+    super->root = decode_root(from + KV_SB_ROOT_PAGE);
+    super->catalog = decode_root(from + KV_SB_CATALOG_PAGE);
+    super->map_page = kv_load32(from + KV_SB_MAP_PAGE);
+    super->map_pages = kv_load32(from + KV_SB_MAP_PAGES);
+    super->map_sectors = kv_load64(from + KV_SB_MAP_SECTORS);
     super->durable = kv_load64(from + KV_SB_DURABLE);
     super->commit = kv_load64(from + KV_SB_COMMIT);
-    super->generation = kv_load64(from + KV_SB_GENERATION);
+    super->file_bytes = kv_load64(from + KV_SB_FILE_BYTES);
     return true;
+}
+
+static bool root_is_sane(const kv_root *root) {
+    return root->height < KV_HEIGHT_MAX && (root->node == 0) == (root->height == 0) && (root->node != 0 || root->count == 0);
 }
 
 /* May this version read (and, with `writing`, write) such a database, and are its numbers sane? */
@@ -47,9 +79,14 @@ static kv_status accept(kv_file *file, const kv_superblock *super) {
         return KV_VERSION_UNSUPPORTED;
     if (!file->read_only && (super->read_compatible & ~(uint64_t)KV_KNOWN_READ_COMPATIBLE) != 0)
         return KV_VERSION_UNSUPPORTED;
-    bool sane = bytes >= KV_SECTOR_BYTES_MIN && bytes <= KV_SECTOR_BYTES_MAX && (bytes & (bytes - 1)) == 0 &&
-                super->log_generation >= 1 && super->log_generation < super->generation &&
-                super->generation < UINT64_MAX / KV_SECTOR_BYTES_MAX && super->sequence < UINT64_MAX / 2;
+    bool sane = bytes >= KV_SECTOR_BYTES_MIN && bytes <= KV_SECTOR_BYTES_MAX && (bytes & (bytes - 1)) == 0;
+    if (sane) kv_file_set_sector_bytes(file, bytes);
+    uint64_t generation = sane ? kv_position_generation(file, super->replay) : 0;
+    uint32_t offset = sane ? kv_position_offset(file, super->replay) : 0;
+    sane = sane && generation >= 1 && generation <= super->generation && offset >= KV_SECTOR_DATA && offset % 8 == 0 &&
+           super->generation < UINT64_MAX / KV_SECTOR_BYTES_MAX && super->sequence >= 1 &&
+           super->sequence < UINT64_MAX / 2 && super->log_sector < UINT32_MAX && super->map_sectors < UINT32_MAX &&
+           super->durable >= super->replay && root_is_sane(&super->root) && root_is_sane(&super->catalog);
     return sane ? KV_OK : kv_file_fail(file, KV_CORRUPT, KV_DETAIL_SUPERBLOCK, 0);
 }
 
@@ -67,17 +104,15 @@ kv_status kv_superblock_read(kv_file *file) {
     }
     if (!valid[0] && !valid[1])
         return magic ? kv_file_fail(file, KV_CORRUPT, KV_DETAIL_SUPERBLOCK, 0) : KV_NOT_A_DATABASE;
-    for (int slot = 0; slot < 2; slot++) {
-        file->slot_start[slot] = file->slot_written[slot] = valid[slot] ? found[slot].log_generation : UINT64_MAX;
-        file->slot_durable[slot] = file->slot_written_durable[slot] = valid[slot] ? found[slot].durable : UINT64_MAX;
-    }
     bool second = valid[1] && (!valid[0] || found[1].sequence > found[0].sequence);
     kv_status status = accept(file, &found[second]);
     if (status != KV_OK) return status;
     file->super = found[second];
     file->slot_damaged = !valid[0] || !valid[1];
-    file->sector_bytes = file->super.sector_bytes;
-    file->sector_shift = (uint32_t)__builtin_ctz(file->sector_bytes);
+    file->other = (kv_superblock){.sequence = 0};
+    if (valid[!second] && found[!second].sector_bytes == file->sector_bytes &&
+        found[!second].database_id == file->super.database_id)
+        file->other = found[!second];
     file->next_generation = file->super.generation;
     return KV_OK;
 }
@@ -86,13 +121,10 @@ kv_status kv_superblock_write(kv_file *file) {
     uint8_t bytes[KV_SUPERBLOCK_BYTES];
     kv_superblock next = file->super;
     next.sequence++;
-    next.generation = file->next_generation;
     encode(&next, bytes);
     kv_status status =
         kv_file_write(file, (next.sequence & 1) * KV_SUPERBLOCK_SLOT, bytes, KV_SUPERBLOCK_BYTES, NULL);
     if (status != KV_OK) return status;
     file->super = next;
-    file->slot_written[next.sequence & 1] = next.log_generation;
-    file->slot_written_durable[next.sequence & 1] = next.durable;
     return status;
 }

@@ -5,55 +5,64 @@
 #define MERGE_BELOW (KV_NODE_BYTES / 4)     /* a node with less in use looks for a sibling */
 #define MERGE_UP_TO (KV_NODE_BYTES * 3 / 4) /* and joins it when the two together stay below this */
 
-/* Walk down to the leaf that holds `key`; true when the key is there. */
-static bool descend(const kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path) {
+kv_status kv_tree_find(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path) {
+    if (root->node == 0) return KV_NOT_FOUND;
     uint32_t at = root->node;
-    for (uint32_t level = root->height - 1; level > 0; level--) {
+    for (uint32_t level = root->height - 1;; level--) {
         const kv_node *node = kv_node_get(nodes, at);
-        uint32_t index = kv_node_child_index(node, key);
+        if (node == NULL) return nodes->failure;
+        if (node->level != level || key.length < node->prefix) return kv_nodes_fail(nodes, at);
+        bool equal;
+        uint32_t index = kv_node_search(node, key, &equal);
+        if (level > 0) index += equal;
         path->steps[level] = (kv_step){at, index};
+        if (level == 0) return equal ? KV_OK : KV_NOT_FOUND;
         at = kv_node_child(node, index);
     }
-    bool equal;
-    uint32_t index = kv_node_search(kv_node_get(nodes, at), key, &equal);
-    path->steps[0] = (kv_step){at, index};
-    return equal;
 }
 
-bool kv_tree_get(const kv_nodes *nodes, const kv_root *root, kv_key key, kv_place *place) {
-    if (root->node == 0) return false;
-    const kv_node *node = kv_node_get(nodes, root->node);
-    while (node->level > 0) node = kv_node_get(nodes, kv_node_child(node, kv_node_child_index(node, key)));
-    bool equal;
-    uint32_t index = kv_node_search(node, key, &equal);
-    if (equal) memcpy(place, kv_payload(node, index), sizeof *place);
-    return equal;
+kv_status kv_tree_get(kv_nodes *nodes, const kv_root *root, kv_key key, kv_place *place) {
+    if (root->node == 0) return KV_NOT_FOUND;
+    uint32_t at = root->node;
+    for (uint32_t level = root->height - 1;; level--) {
+        const kv_node *node = kv_node_get(nodes, at);
+        if (__builtin_expect(node == NULL, 0)) return nodes->failure;
+        if (__builtin_expect(node->level != level || key.length < node->prefix, 0)) return kv_nodes_fail(nodes, at);
+        bool equal;
+        uint32_t index = kv_node_search(node, key, &equal);
+        if (level == 0) {
+            if (equal) memcpy(place, kv_payload(node, index), sizeof *place);
+            return equal ? KV_OK : KV_NOT_FOUND;
+        }
+        at = kv_node_child(node, index + equal);
+    }
 }
 
 /* Make every node of the path the writer's own, copying those that others can reach. */
 static void own_path(kv_nodes *nodes, kv_root *root, kv_path *path) {
-    if (kv_node_is_own(nodes, path->steps[0].node)) return; /* then all above it are, too */
-    for (uint32_t level = root->height; level-- > 0;) {
-        kv_step *step = &path->steps[level];
-        if (kv_node_is_own(nodes, step->node)) continue;
-        uint32_t copy = kv_nodes_take(nodes);
-        memcpy(kv_node_bytes(nodes, copy), kv_node_bytes(nodes, step->node), KV_NODE_BYTES);
-        kv_nodes_retire(nodes, step->node);
-        step->node = copy;
-        if (level + 1 == root->height) {
-            root->node = copy;
-        } else {
-            const kv_step *above = &path->steps[level + 1];
-            kv_node_set_child(kv_node_get(nodes, above->node), above->index, copy);
+    if (!kv_node_is_own(nodes, path->steps[0].node)) { /* else all above it are, too */
+        for (uint32_t level = root->height; level-- > 0;) {
+            kv_step *step = &path->steps[level];
+            if (kv_node_is_own(nodes, step->node)) continue;
+            step->node = kv_nodes_copy(nodes, step->node);
+            if (level + 1 == root->height) {
+                root->node = step->node;
+            } else {
+                const kv_step *above = &path->steps[level + 1];
+                kv_node *parent = kv_node_here(nodes, above->node);
+                kv_node_change(nodes, parent);
+                kv_node_set_child(parent, above->index, step->node);
+            }
         }
     }
+    kv_node_change(nodes, kv_node_here(nodes, path->steps[0].node));
 }
 
 /* The separator left of child `index` of the node at `level`, or of the first ancestor that has one; data NULL: none. */
 static kv_key low_fence(const kv_nodes *nodes, const kv_root *root, const kv_path *path, uint32_t level,
                         uint32_t index, uint8_t *buffer) {
     for (; level < root->height; index = path->steps[++level].index) {
-        if (index > 0) return kv_node_key(kv_node_get(nodes, path->steps[level].node), index - 1, buffer);
+        if (index > 0) return kv_node_key(kv_node_here(nodes, path->steps[level].node), index - 1, buffer);
         if (level + 1 == root->height) break;
     }
     return (kv_key){NULL, 0};
@@ -62,7 +71,7 @@ static kv_key low_fence(const kv_nodes *nodes, const kv_root *root, const kv_pat
 static kv_key high_fence(const kv_nodes *nodes, const kv_root *root, const kv_path *path, uint32_t level,
                          uint32_t index, uint8_t *buffer) {
     for (; level < root->height; index = path->steps[++level].index) {
-        const kv_node *node = kv_node_get(nodes, path->steps[level].node);
+        const kv_node *node = kv_node_here(nodes, path->steps[level].node);
         if (index < node->count) return kv_node_key(node, index, buffer);
         if (level + 1 == root->height) break;
     }
@@ -118,6 +127,7 @@ static void append_entries(split *s, kv_node *node, uint32_t from, uint32_t to) 
         kv_key suffix = e->suffix;
         if (node->prefix >= source->prefix) { /* fences grew tighter: drop what became prefix */
             uint32_t drop = node->prefix - source->prefix;
+            if (suffix.length < drop) continue; /* only a damaged node has such a key */
             suffix = (kv_key){suffix.data + drop, suffix.length - drop};
         } else { /* wider: take some of the old prefix back */
             uint32_t back = source->prefix - node->prefix;
@@ -136,7 +146,10 @@ static kv_key find_separator(split *s, uint32_t point) {
     const kv_node *source = (const kv_node *)(const void *)s->source;
     kv_key right = s->entries[point].suffix;
     uint32_t length = right.length;
-    if (source->level == 0) length = kv_common_prefix(s->entries[point - 1].suffix, right) + 1;
+    if (source->level == 0) {
+        uint32_t common = kv_common_prefix(s->entries[point - 1].suffix, right);
+        if (common < length) length = common + 1;
+    }
     memcpy(s->separator, kv_prefix(source), source->prefix);
     memcpy(s->separator + source->prefix, right.data, length);
     return (kv_key){s->separator, source->prefix + length};
@@ -144,7 +157,7 @@ static kv_key find_separator(split *s, uint32_t point) {
 
 static void add_root(kv_nodes *nodes, kv_root *root, uint32_t left, kv_key separator, uint32_t right) {
     uint32_t top = kv_nodes_take(nodes);
-    kv_node *node = kv_node_get(nodes, top);
+    kv_node *node = kv_node_here(nodes, top);
     kv_node_begin(node, root->height, (kv_key){NULL, 0}, (kv_key){NULL, 0});
     node->first = left;
     bool fits = kv_node_insert(node, 0, separator, &right);
@@ -159,7 +172,9 @@ static void insert_at(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key,
     uint32_t child = 0;
     for (uint32_t level = 0;; level++) {
         kv_step *step = &path->steps[level];
-        kv_node *node = kv_node_get(nodes, step->node);
+        kv_node *node = kv_node_here(nodes, step->node);
+        kv_node_change(nodes, node);
+        if (key.length < node->prefix) return; /* a damaged tree: the key is lost to it */
         kv_key suffix = {key.data + node->prefix, key.length - node->prefix};
         if (kv_node_insert(node, step->index, suffix, payload)) return;
 
@@ -176,7 +191,7 @@ static void insert_at(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key,
         uint32_t point = split_point(s, step->index, low.data == NULL, high.data == NULL);
         kv_key separator = find_separator(s, point);
         uint32_t right = kv_nodes_take(nodes);
-        kv_node *right_node = kv_node_get(nodes, right);
+        kv_node *right_node = kv_node_here(nodes, right);
         uint32_t first = ((const kv_node *)(const void *)s->source)->first;
         kv_node_begin(node, level, low, separator);
         kv_node_begin(right_node, level, separator, high);
@@ -197,24 +212,24 @@ static void insert_at(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key,
     }
 }
 
-bool kv_tree_put(kv_nodes *nodes, kv_root *root, kv_key key, const kv_place *place, kv_place *old) {
+void kv_tree_put(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key, bool there, const kv_place *place,
+                 kv_place *old) {
     if (root->node == 0) {
         root->node = kv_nodes_take(nodes);
         root->height = 1;
-        kv_node_begin(kv_node_get(nodes, root->node), 0, (kv_key){NULL, 0}, (kv_key){NULL, 0});
+        kv_node_begin(kv_node_here(nodes, root->node), 0, (kv_key){NULL, 0}, (kv_key){NULL, 0});
+        path->steps[0] = (kv_step){root->node, 0};
     }
-    kv_path path;
-    bool there = descend(nodes, root, key, &path);
-    own_path(nodes, root, &path);
+    own_path(nodes, root, path);
     if (there) {
-        uint8_t *payload = kv_payload(kv_node_get(nodes, path.steps[0].node), path.steps[0].index);
+        uint8_t *payload = kv_payload(kv_node_here(nodes, path->steps[0].node), path->steps[0].index);
         memcpy(old, payload, sizeof *old);
         memcpy(payload, place, sizeof *place);
-        return true;
+        return;
     }
-    insert_at(nodes, root, &path, key, place);
+    if (root->height + 1 >= KV_HEIGHT_MAX) return; /* no tree of sound nodes gets there */
+    insert_at(nodes, root, path, key, place);
     root->count++;
-    return false;
 }
 
 /* ---- deleting ---- */
@@ -222,15 +237,15 @@ bool kv_tree_put(kv_nodes *nodes, kv_root *root, kv_key key, const kv_place *pla
 /* Join the node at `level` with a sibling when both fit one node. True: the parent lost a child. */
 static bool join_sibling(kv_nodes *nodes, kv_root *root, kv_path *path, uint32_t level) {
     kv_step *up = &path->steps[level + 1];
-    kv_node *parent = kv_node_get(nodes, up->node);
+    kv_node *parent = kv_node_here(nodes, up->node);
     if (parent->count == 0) return false;
     bool with_right = up->index < parent->count;
     uint32_t left_index = with_right ? up->index : up->index - 1;
     uint32_t mine = path->steps[level].node;
     uint32_t other = kv_node_child(parent, with_right ? left_index + 1 : left_index);
-    kv_node *node = kv_node_get(nodes, mine);
-    const kv_node *left = kv_node_get(nodes, with_right ? mine : other);
-    const kv_node *right = kv_node_get(nodes, with_right ? other : mine);
+    kv_node *node = kv_node_here(nodes, mine), *sibling = kv_node_get(nodes, other);
+    if (sibling == NULL || sibling->level != level || other == mine) return false; /* it can stay as small as it is */
+    const kv_node *left = with_right ? node : sibling, *right = with_right ? sibling : node;
 
     split *s = &work;
     kv_key low = low_fence(nodes, root, path, level + 1, left_index, s->low);
@@ -257,52 +272,34 @@ static bool join_sibling(kv_nodes *nodes, kv_root *root, kv_path *path, uint32_t
     memcpy(s->source, right, KV_NODE_BYTES);
     gather(s, UINT32_MAX, (kv_key){NULL, 0}, NULL);
     append_entries(s, target, 0, s->count);
+    target->page = mine;
+    target->frame = node->frame;
     memcpy(node, joined, KV_NODE_BYTES);
     kv_nodes_retire(nodes, other);
+    kv_node_change(nodes, parent);
     kv_node_set_child(parent, left_index, mine);
     kv_node_remove(parent, left_index);
     return true;
 }
 
-bool kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_key key, kv_place *old) {
-    if (root->node == 0) return false;
-    kv_path path;
-    if (!descend(nodes, root, key, &path)) return false;
-    own_path(nodes, root, &path);
-    kv_node *leaf = kv_node_get(nodes, path.steps[0].node);
-    memcpy(old, kv_payload(leaf, path.steps[0].index), sizeof *old);
-    kv_node_remove(leaf, path.steps[0].index);
+void kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, kv_place *old) {
+    own_path(nodes, root, path);
+    kv_node *leaf = kv_node_here(nodes, path->steps[0].node);
+    memcpy(old, kv_payload(leaf, path->steps[0].index), sizeof *old);
+    kv_node_remove(leaf, path->steps[0].index);
     root->count--;
     for (uint32_t level = 0; level + 1 < root->height; level++) {
-        if (kv_node_used(kv_node_get(nodes, path.steps[level].node)) >= MERGE_BELOW) break;
-        if (!join_sibling(nodes, root, &path, level)) break;
+        kv_node *node = kv_node_here(nodes, path->steps[level].node);
+        if (kv_node_used(node) >= MERGE_BELOW) break;
+        if (!join_sibling(nodes, root, path, level)) break;
     }
     for (;;) { /* a top without keys gives way to its only child */
-        const kv_node *top = kv_node_get(nodes, root->node);
+        const kv_node *top = kv_node_here(nodes, root->node);
         if (top->count > 0) break;
         uint32_t below = top->level > 0 ? top->first : 0;
         kv_nodes_retire(nodes, root->node);
         root->node = below;
         root->height--;
-        if (below == 0) break;
+        if (below == 0 || kv_node_get(nodes, below) == NULL) break;
     }
-    return true;
-}
-
-void kv_tree_clear(kv_nodes *nodes, kv_root *root) {
-    if (root->node == 0) return;
-    kv_step stack[KV_HEIGHT_MAX];
-    uint32_t depth = 0;
-    stack[depth++] = (kv_step){root->node, 0};
-    while (depth > 0) { /* children before their parent */
-        kv_step *top = &stack[depth - 1];
-        const kv_node *node = kv_node_get(nodes, top->node);
-        if (node->level > 0 && top->index <= node->count) {
-            stack[depth++] = (kv_step){kv_node_child(node, top->index++), 0};
-            continue;
-        }
-        kv_nodes_retire(nodes, top->node);
-        depth--;
-    }
-    *root = (kv_root){.node = 0};
 }

@@ -4,15 +4,11 @@
 
 #include "node.h"
 
-#define KV_HEIGHT_MAX 16u
-
-/* A version of the tree. The empty tree has no node. */
+/* A version of a tree. The empty tree has no node. */
 typedef struct kv_root {
-    uint32_t node; /* 0: none */
+    uint32_t node; /* page; 0: none */
     uint32_t height;
-    uint64_t count;      /* keys */
-    uint64_t live_bytes;  /* of the log's records that it refers to; kept by the caller, */
-    uint64_t large_bytes; /* and of the large values outside the log */
+    uint64_t count; /* keys */
 } kv_root;
 
 typedef struct kv_step {
@@ -25,36 +21,44 @@ typedef struct kv_path {
     kv_step steps[KV_HEIGHT_MAX];
 } kv_path;
 
-bool kv_tree_get(const kv_nodes *nodes, const kv_root *root, kv_key key, kv_place *place);
+/* KV_OK, KV_NOT_FOUND, or why a node cannot be read. */
+kv_status kv_tree_get(kv_nodes *nodes, const kv_root *root, kv_key key, kv_place *place);
 
-/* Nodes that a put or a delete may need: to be reserved before it, so that neither can fail. */
+/* Nodes that a put or a delete may need: kv_nodes_reserve them before kv_tree_find. */
 static inline uint32_t kv_tree_reserve(const kv_root *root) { return 2 * root->height + 4; }
 
-/* Set `key` to `place`. True: it was there, at `*old`. */
-bool kv_tree_put(kv_nodes *nodes, kv_root *root, kv_key key, const kv_place *place, kv_place *old);
-/* Remove `key`. True: it was there, at `*old`. */
-bool kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_key key, kv_place *old);
-/* Retire every node of the tree and leave it empty; kv_nodes_reserve_retired(in_use) comes before. */
-void kv_tree_clear(kv_nodes *nodes, kv_root *root);
+/* The way to where a key is or would be; KV_OK: it is there, KV_NOT_FOUND. The two calls behind it then cannot fail, provided
+ * that nothing else happens to the tree or to kv_nodes_ready in between. */
+kv_status kv_tree_find(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path);
+/* Set `key`, to which `path` leads, to `place`. With `there` it was at `*old`. */
+void kv_tree_put(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key, bool there, const kv_place *place,
+                 kv_place *old);
+/* Remove the key that `path` leads to, and that was at `*old`. */
+void kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, kv_place *old);
 
 /* A position between or at keys of one version, which must stay unchanged while it is used. */
 typedef struct kv_walk {
-    const kv_nodes *nodes;
+    kv_nodes *nodes;
     kv_root root;
     kv_path path;
     bool valid; /* at a key */
 } kv_walk;
 
+/* Each may evict nodes, and fails where one cannot be read. */
 /* Go to the first key >= `key` (> `key` with `after`); to the first of all with key.data == NULL. */
-void kv_walk_forward_from(kv_walk *walk, kv_key key, bool after);
+kv_status kv_walk_forward_from(kv_walk *walk, kv_key key, bool after);
 /* Go to the last key < `key`; to the last of all with key.data == NULL. */
-void kv_walk_backward_from(kv_walk *walk, kv_key key);
-void kv_walk_next(kv_walk *walk);
-void kv_walk_previous(kv_walk *walk);
+kv_status kv_walk_backward_from(kv_walk *walk, kv_key key);
+kv_status kv_walk_next(kv_walk *walk);
+kv_status kv_walk_previous(kv_walk *walk);
+/* What stands where a valid walk is. */
 static inline const kv_node *kv_walk_leaf(const kv_walk *walk) {
-    return kv_node_get(walk->nodes, walk->path.steps[0].node);
+    return kv_node_here(walk->nodes, walk->path.steps[0].node);
 }
 static inline uint32_t kv_walk_slot(const kv_walk *walk) { return walk->path.steps[0].index; }
 kv_place kv_walk_place(const kv_walk *walk);
+static inline kv_key kv_walk_key(const kv_walk *walk, uint8_t *to) {
+    return kv_node_key(kv_walk_leaf(walk), kv_walk_slot(walk), to);
+}
 
 #endif

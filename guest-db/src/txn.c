@@ -7,67 +7,150 @@
 
 kv_status kv_txn_begin(kv_db *db) {
     kv_status status = kv_db_writable(db, 0);
+    if (status == KV_OK) status = kv_maintain(db, db->last_txn_bytes);
     if (status != KV_OK) return status;
-    kv_collect_step(db, db->last_txn_bytes);
-    uint32_t pin = kv_nodes_pin(&db->nodes);
+    uint32_t pin = kv_nodes_pin(db->nodes);
     if (pin == KV_NO_PIN) return KV_TOO_MANY_CURSORS;
-    kv_hash_fit(&db->hash, db->head.count);
-    db->txn = (kv_txn){.state = KV_TXN_OPEN,
-                       .root = db->head,
-                       .base_pin = pin,
-                       .retired_end = db->nodes.retired_end,
-                       .log_mark = kv_log_now(db->file),
-                       .commit = ++db->last_commit};
-    return KV_OK;
+    kv_hash_fit(&db->hash, db->head.main.count);
+    db->txn.state = KV_TXN_OPEN;
+    db->txn.now = db->head;
+    db->txn.base_pin = pin;
+    db->txn.commit = ++db->last_commit;
+    db->txn.records = db->txn.table_count = db->txn.depth = 0;
+    db->txn.log_bytes = 0;
+    db->txn.has_external = false;
+    db->txn.era = 0;
+    return kv_savepoint_begin(db);
+}
+
+kv_status kv_txn_fail(kv_db *db, kv_status status) {
+    db->txn.state = KV_TXN_FAILED;
+    db->incoming.open = false;
+    return kv_db_fail(db, status);
 }
 
 kv_status kv_txn_append(kv_db *db, kv_record *record, kv_place *place) {
-    kv_status status = kv_nodes_reserve(&db->nodes, kv_tree_reserve(&db->txn.root));
     record->commit = db->txn.commit;
-    if (status == KV_OK && db->txn.records == UINT32_MAX) status = KV_INVALID;
-    if (status == KV_OK) status = kv_log_append(db->file, record, place);
-    if (status != KV_OK) {
-        db->txn.state = KV_TXN_FAILED;
-        return kv_db_fail(db, status);
-    }
+    kv_status status = db->txn.records == UINT32_MAX ? KV_INVALID : kv_log_append(db->file, record, place);
+    if (status != KV_OK) return kv_txn_fail(db, status);
     db->txn.log_bytes += kv_record_bytes(record);
-    if (++db->txn.records % KV_ERA_FROM_RECORDS == 0) kv_hash_fit(&db->hash, db->txn.root.count);
+    if (++db->txn.records % KV_ERA_FROM_RECORDS == 0) kv_hash_fit(&db->hash, db->txn.now.main.count);
     if (db->txn.records == KV_ERA_FROM_RECORDS) db->txn.era = kv_hash_begin_era(&db->hash);
     return KV_OK;
 }
 
-void kv_txn_apply_put(kv_db *db, kv_key key, const kv_place *place) {
-    kv_apply_put(&db->nodes, &db->txn.root, key, place);
+void kv_txn_apply_put(kv_db *db, uint32_t table, kv_root *root, kv_path *path, kv_key key, bool there,
+                      const kv_place *place) {
+    kv_apply_put(db, root, path, key, there, place);
+    if (table != 0) kv_table_changed(db, root);
     if (db->txn.era == 0) {
-        kv_hash_drop(&db->hash, key);
+        kv_hash_drop(&db->hash, table, key);
         return;
     }
-    kv_hash_put(&db->hash, key, place->offset - key.length - KV_RECORD_HEADER_BYTES, db->txn.era);
+    kv_hash_put(&db->hash, table, key, place->offset - key.length - KV_RECORD_HEADER_BYTES, db->txn.era);
+}
+
+kv_status kv_txn_find(kv_db *db, uint32_t table, kv_key key, kv_root **root, kv_path *path) {
+    kv_status status = kv_db_writable(db, KV_IN_TRANSACTION);
+    if (status == KV_OK) status = kv_check_key(key);
+    if (status == KV_OK) status = kv_table_in_txn(db, table, root);
+    if (status == KV_OK) status = kv_nodes_reserve(db->nodes, kv_tree_reserve(*root));
+    if (status == KV_OK) status = kv_tree_find(db->nodes, *root, key, path);
+    if (status == KV_CORRUPT || status == KV_IO || status == KV_DISK_FULL) return kv_db_fail(db, status);
+    return status;
 }
 
 kv_status kv_txn_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value, uint32_t length, uint32_t flags,
                      kv_value_ref *existing) {
+    if (length > KV_INLINE_MAX) return KV_VALUE_TOO_LARGE;
     kv_record record = {.type = KV_RECORD_PUT, .table = table, .key = key, .value = value, .value_length = length};
-    kv_status status = kv_prepare_put(db, &db->txn.root, &record, flags | KV_IN_TRANSACTION, existing);
-    if (status != KV_OK) return status;
+    kv_root *root;
+    kv_path path;
     kv_place place;
+    kv_status status = kv_txn_find(db, table, key, &root, &path);
+    bool there = status == KV_OK;
+    if (!there && status != KV_NOT_FOUND) return status;
+    if (there && (flags & KV_NO_OVERWRITE)) {
+        status = kv_tree_get(db->nodes, root, key, &place);
+        if (status != KV_OK) return kv_db_fail(db, status);
+        *existing = kv_db_value_ref(db, db->file, &place);
+        return KV_EXISTS;
+    }
+    record.value_sum = kv_value_sum(value, length);
     status = kv_txn_append(db, &record, &place);
-    if (status == KV_OK) kv_txn_apply_put(db, key, &place);
+    if (status == KV_OK) kv_txn_apply_put(db, table, root, &path, key, there, &place);
     return status;
 }
 
 kv_status kv_txn_delete(kv_db *db, uint32_t table, kv_key key) {
-    kv_status status = kv_db_writable(db, KV_IN_TRANSACTION);
-    if (status == KV_OK) status = kv_check_key(key);
+    kv_root *root;
+    kv_path path;
+    kv_status status = kv_txn_find(db, table, key, &root, &path);
     if (status != KV_OK) return status;
-    kv_place place;
-    if (!kv_tree_get(&db->nodes, &db->txn.root, key, &place)) return KV_NOT_FOUND;
     kv_record record = {.type = KV_RECORD_DELETE, .table = table, .key = key};
     status = kv_txn_append(db, &record, NULL);
     if (status != KV_OK) return status;
-    kv_apply_delete(&db->nodes, &db->txn.root, key);
-    kv_hash_drop(&db->hash, key);
+    kv_apply_delete(db, root, &path, key);
+    if (table != 0) kv_table_changed(db, root);
+    kv_hash_drop(&db->hash, table, key);
     return KV_OK;
+}
+
+/* ---- savepoints ---- */
+
+kv_status kv_savepoint_begin(kv_db *db) {
+    kv_txn *txn = &db->txn;
+    kv_status status = kv_db_writable(db, KV_IN_TRANSACTION);
+    if (status == KV_OK && txn->depth == KV_SAVEPOINTS_MAX) status = KV_TOO_MANY_CURSORS;
+    if (status == KV_OK && db->incoming.open) status = KV_INVALID;
+    if (status == KV_OK) status = kv_tables_flush(db);
+    if (status != KV_OK) return status;
+    if (txn->depth > 0) db->nodes->epoch++; /* what was made so far is changed by copying, too */
+    txn->savepoints[txn->depth++] = (kv_savepoint){.state = txn->now,
+                                                   .nodes_mark = kv_nodes_journal(db->nodes),
+                                                   .log_mark = kv_log_now(db->file),
+                                                   .records = txn->records,
+                                                   .live_count = db->live.count,
+                                                   .live_floor = db->live.floor};
+    db->live.floor = db->live.count;
+    return KV_OK;
+}
+
+kv_status kv_savepoint_release(kv_db *db) {
+    kv_txn *txn = &db->txn;
+    kv_status status = kv_db_writable(db, KV_IN_TRANSACTION);
+    if (status != KV_OK) return status;
+    if (txn->depth < 2 || db->incoming.open) return KV_INVALID;
+    db->live.floor = txn->savepoints[--txn->depth].live_floor;
+    return KV_OK;
+}
+
+static void restore(kv_db *db, const kv_savepoint *s) {
+    db->txn.now = s->state;
+    db->txn.table_count = 0;
+    db->incoming.open = false;
+    kv_nodes_roll_back(db->nodes, s->nodes_mark);
+    kv_live_roll_back(db, s->live_count, s->live_floor);
+}
+
+kv_status kv_savepoint_roll_back(kv_db *db) {
+    kv_txn *txn = &db->txn;
+    if (txn->state == KV_TXN_NONE) return KV_NO_TRANSACTION;
+    if (txn->depth < 2) return KV_INVALID;
+    const kv_savepoint *s = &txn->savepoints[--txn->depth];
+    restore(db, s);
+    if (txn->era != 0) { /* entries made since the savepoint cannot be told from those before */
+        kv_hash_abandon_era(&db->hash);
+        txn->era = 0;
+    }
+    if (txn->state == KV_TXN_FAILED || txn->records == s->records) return KV_OK;
+    if (kv_log_can_rewind(db->file, &s->log_mark)) {
+        kv_log_rewind(db->file, &s->log_mark);
+        txn->records = s->records;
+        return KV_OK;
+    }
+    kv_record undo = {.type = KV_RECORD_UNDO, .value_length = s->records}; /* they are in the file: recovery is told */
+    return kv_txn_append(db, &undo, NULL);
 }
 
 static void end(kv_db *db) {
@@ -78,12 +161,28 @@ static void end(kv_db *db) {
 
 kv_status kv_txn_rollback(kv_db *db) {
     if (db->txn.state == KV_TXN_NONE) return KV_NO_TRANSACTION;
-    kv_nodes_roll_back(&db->nodes, db->txn.base_pin, db->txn.retired_end);
-    kv_nodes_unpin(&db->nodes, db->txn.base_pin);
-    kv_log_rewind(db->file, &db->txn.log_mark);
+    restore(db, &db->txn.savepoints[0]);
+    kv_nodes_journal_end(db->nodes);
+    kv_nodes_unpin(db->nodes, db->txn.base_pin);
+    kv_log_rewind(db->file, &db->txn.savepoints[0].log_mark);
     if (db->txn.era != 0) kv_hash_abandon_era(&db->hash);
     end(db);
     return KV_OK;
+}
+
+/* Write the mark that makes the transaction's records a commit. */
+static kv_status write_mark(kv_db *db, bool durable, bool flushed) {
+    kv_txn *txn = &db->txn;
+    kv_record mark = {.type = KV_RECORD_COMMIT,
+                      .flags = (uint8_t)(KV_FLAG_COMMIT | (flushed ? KV_FLAG_FLUSHED : 0)),
+                      .commit = txn->commit,
+                      .confirmed = db->durable,
+                      .value_length = txn->records};
+    kv_status status = kv_log_append(db->file, &mark, NULL);
+    if (status == KV_OK) status = kv_log_write(db->file, durable);
+    txn->log_bytes += KV_RECORD_HEADER_BYTES;
+    db->last_txn_bytes = txn->log_bytes;
+    return status == KV_OK ? KV_OK : kv_txn_fail(db, status);
 }
 
 kv_status kv_txn_commit(kv_db *db, uint32_t flags) {
@@ -94,25 +193,18 @@ kv_status kv_txn_commit(kv_db *db, uint32_t flags) {
     if (txn->records == 0) return kv_txn_rollback(db);
     bool durable = flags & KV_DURABLE, barrier_done = flags & KV_BARRIER_DONE;
     if (durable && txn->has_external && !barrier_done) return KV_SYNC_FIRST;
-
-    kv_record mark = {.type = KV_RECORD_COMMIT,
-                      .flags = (uint8_t)(KV_FLAG_COMMIT | (barrier_done ? KV_FLAG_FLUSHED : 0)),
-                      .commit = txn->commit,
-                      .confirmed = db->durable,
-                      .value_length = txn->records};
-    status = kv_log_append(db->file, &mark, NULL);
-    if (status == KV_OK) status = kv_log_write(db->file, durable);
-    db->last_txn_bytes = txn->log_bytes;
-    if (status != KV_OK) {
-        txn->state = KV_TXN_FAILED;
-        return kv_db_fail(db, status);
-    }
+    status = kv_tables_flush(db);
+    if (status != KV_OK) return kv_txn_fail(db, status);
+    status = write_mark(db, durable, barrier_done);
+    if (status != KV_OK) return status;
+    kv_nodes_journal_end(db->nodes);
     if (durable && db->published.pin == KV_NO_PIN)
         db->published = (kv_version){db->head, txn->base_pin}; /* what readers go on to see */
     else
-        kv_nodes_unpin(&db->nodes, txn->base_pin);
-    db->head = txn->root;
+        kv_nodes_unpin(db->nodes, txn->base_pin);
+    db->head = txn->now;
     if (txn->era != 0) kv_hash_commit_era(&db->hash, db->published.pin == KV_NO_PIN);
+    kv_live_commit(db);
     end(db);
-    return kv_publish_commit(db);
+    return kv_publish_commit(db, txn->records, txn->log_bytes);
 }

@@ -23,6 +23,7 @@ kv_status kv_run_reserve(kv_file *file, uint32_t key_length, uint32_t value_leng
         status = kv_log_write_header(file, sector);
         if (status != KV_OK) {
             run->open = false;
+            kv_sectors_give_back(file, sector);
             return status;
         }
     }
@@ -31,23 +32,17 @@ kv_status kv_run_reserve(kv_file *file, uint32_t key_length, uint32_t value_leng
     return KV_OK;
 }
 
-static kv_status failed(kv_db *db, kv_status status) {
-    db->txn.state = KV_TXN_FAILED;
-    db->incoming.open = false;
-    return kv_db_fail(db, status);
-}
-
 kv_status kv_value_begin(kv_db *db, uint32_t table, kv_key key, uint32_t length, uint32_t flags) {
-    kv_status status = kv_db_writable(db, KV_IN_TRANSACTION);
-    if (status == KV_OK) status = kv_check_key(key);
-    if (status != KV_OK) return status;
     if (length > KV_VALUE_MAX) return KV_VALUE_TOO_LARGE;
     if (length <= KV_INLINE_MAX || db->incoming.open) return KV_INVALID;
-    kv_place place;
-    if ((flags & KV_NO_OVERWRITE) && kv_tree_get(&db->nodes, &db->txn.root, key, &place)) return KV_EXISTS;
+    kv_root *root;
+    kv_path path;
+    kv_status status = kv_txn_find(db, table, key, &root, &path);
+    if (status != KV_OK && status != KV_NOT_FOUND) return status;
+    if (status == KV_OK && (flags & KV_NO_OVERWRITE)) return KV_EXISTS;
     uint64_t header;
     status = kv_run_reserve(db->file, key.length, length, &header);
-    if (status != KV_OK) return failed(db, status);
+    if (status != KV_OK) return kv_txn_fail(db, status);
     kv_incoming *in = &db->incoming;
     in->open = true;
     in->table = table;
@@ -67,7 +62,7 @@ kv_status kv_value_chunk(kv_db *db, const uint8_t *data, uint32_t length) {
     if (status != KV_OK) return status;
     if (!in->open || length > in->length - in->received) return KV_INVALID;
     status = kv_file_write(db->file, value_offset(db->file, in->header, in->key_length) + in->received, data, length, NULL);
-    if (status != KV_OK) return failed(db, status);
+    if (status != KV_OK) return kv_txn_fail(db, status);
     kv_xxh64_add(&in->sum, data, length);
     in->received += length;
     return KV_OK;
@@ -92,12 +87,17 @@ kv_status kv_value_end(kv_db *db) {
     kv_record_encode(&record, header, file->run.salt, position);
     status = kv_file_write(file, kv_sector_offset(file, file->run.sector) + in->header, header,
                            KV_RECORD_HEADER_BYTES + key.length, NULL);
-    if (status != KV_OK) return failed(db, status);
+    if (status != KV_OK) return kv_txn_fail(db, status);
     kv_place place = {value_offset(file, in->header, key.length), in->length, record.value_sum};
+    kv_root *root;
+    kv_path path;
+    status = kv_txn_find(db, in->table, key, &root, &path);
+    bool there = status == KV_OK;
+    if (!there && status != KV_NOT_FOUND) return kv_txn_fail(db, status);
     record.type = KV_RECORD_PUT;
     record.flags = KV_FLAG_EXTERNAL;
     record.external = place.offset;
     status = kv_txn_append(db, &record, NULL);
-    if (status == KV_OK) kv_txn_apply_put(db, key, &place);
+    if (status == KV_OK) kv_txn_apply_put(db, in->table, root, &path, key, there, &place);
     return status;
 }

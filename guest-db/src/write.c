@@ -1,32 +1,17 @@
 /* Commits of one record, and how any record reaches the index. */
 #include "db.h"
 
-uint64_t kv_live_bytes(uint32_t key_length, uint32_t value_length) {
-    bool large = value_length > KV_INLINE_MAX;
-    return KV_ALIGN8((uint64_t)KV_RECORD_HEADER_BYTES + key_length + (large ? KV_EXTERNAL_BYTES : value_length));
-}
-
-static void count_in(kv_root *root, kv_key key, const kv_place *place) {
-    root->live_bytes += kv_live_bytes(key.length, place->length);
-    if (place->length > KV_INLINE_MAX) root->large_bytes += place->length;
-}
-
-static void count_out(kv_root *root, kv_key key, const kv_place *place) {
-    root->live_bytes -= kv_live_bytes(key.length, place->length);
-    if (place->length > KV_INLINE_MAX) root->large_bytes -= place->length;
-}
-
-void kv_apply_put(kv_nodes *nodes, kv_root *root, kv_key key, const kv_place *place) {
+void kv_apply_put(kv_db *db, kv_root *root, kv_path *path, kv_key key, bool there, const kv_place *place) {
     kv_place old;
-    if (kv_tree_put(nodes, root, key, place, &old)) count_out(root, key, &old);
-    count_in(root, key, place);
+    kv_tree_put(db->nodes, root, path, key, there, place, &old);
+    if (there) kv_live_add(db, key, &old, -1);
+    kv_live_add(db, key, place, 1);
 }
 
-bool kv_apply_delete(kv_nodes *nodes, kv_root *root, kv_key key) {
+void kv_apply_delete(kv_db *db, kv_root *root, kv_path *path, kv_key key) {
     kv_place old;
-    if (!kv_tree_delete(nodes, root, key, &old)) return false;
-    count_out(root, key, &old);
-    return true;
+    kv_tree_delete(db->nodes, root, path, &old);
+    kv_live_add(db, key, &old, -1);
 }
 
 kv_status kv_check_key(kv_key key) {
@@ -44,19 +29,21 @@ kv_status kv_db_writable(const kv_db *db, uint32_t flags) {
     return db->txn.state != KV_TXN_NONE || db->compaction.open ? KV_BUSY : KV_OK;
 }
 
+/* What each commit pays for before it is made. KV_AGAIN: there is more that cannot wait. */
+kv_status kv_maintain(kv_db *db, uint64_t bytes) {
+    kv_status status = kv_checkpoint_step(db, bytes);
+    if (status == KV_OK) kv_collect_step(db, bytes);
+    return status == KV_AGAIN ? kv_checkpoint_finish(db) : status;
+}
+
 /* Write one record as a commit of its own. */
 static kv_status commit_record(kv_db *db, kv_record *record, uint32_t flags, kv_place *place) {
     kv_file *file = db->file;
-    kv_status status = flags & KV_DURABLE ? kv_publish_hold(db) : KV_OK;
-    if (status != KV_OK) return status;
-    kv_collect_step(db, kv_record_bytes(record));
-    status = kv_nodes_reserve(&db->nodes, kv_tree_reserve(&db->head)); /* the step has used some */
-    if (status != KV_OK) return status;
     kv_log_mark mark = kv_log_now(file);
     record->commit = ++db->last_commit;
     record->confirmed = db->durable;
     record->flags |= KV_FLAG_COMMIT;
-    status = kv_log_append(file, record, place);
+    kv_status status = kv_log_append(file, record, place);
     if (status == KV_OK) status = kv_log_write(file, flags & KV_DURABLE);
     if (status == KV_OK) return KV_OK;
     kv_log_rewind(file, &mark);
@@ -64,43 +51,52 @@ static kv_status commit_record(kv_db *db, kv_record *record, uint32_t flags, kv_
     return kv_db_fail(db, status);
 }
 
-kv_status kv_prepare_put(kv_db *db, const kv_root *root, kv_record *record, uint32_t flags, kv_value_ref *existing) {
+/* What comes before a commit of one record, in the order in which it may fail: then the commit's own write is all that can. */
+static kv_status prepare(kv_db *db, kv_record *record, uint32_t flags, kv_target *target) {
     kv_status status = kv_db_writable(db, flags);
     if (status == KV_OK) status = kv_check_key(record->key);
-    if (status != KV_OK) return status;
-    if (record->value_length > KV_INLINE_MAX) return KV_VALUE_TOO_LARGE;
-    kv_place place;
-    if ((flags & KV_NO_OVERWRITE) && kv_tree_get(&db->nodes, root, record->key, &place)) {
-        *existing = kv_db_value_ref(db, db->file, &place);
-        return KV_EXISTS;
-    }
-    record->value_sum = kv_value_sum(record->value, record->value_length);
-    return KV_OK;
+    if (status == KV_OK) status = kv_maintain(db, kv_record_bytes(record));
+    if (status == KV_OK && (flags & KV_DURABLE)) status = kv_publish_hold(db);
+    return status == KV_OK ? kv_target_find(db, &db->head, record->table, record->key, target) : status;
 }
 
 kv_status kv_db_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value, uint32_t length, uint32_t flags,
                     kv_value_ref *existing) {
+    if (length > KV_INLINE_MAX) return KV_VALUE_TOO_LARGE;
     kv_record record = {.type = KV_RECORD_PUT, .table = table, .key = key, .value = value, .value_length = length};
-    kv_status status = kv_prepare_put(db, &db->head, &record, flags, existing);
-    if (status != KV_OK) return status;
+    kv_target target;
+    kv_status status = prepare(db, &record, flags, &target);
+    if (status == KV_OK && (flags & KV_NO_OVERWRITE)) {
+        kv_place there;
+        status = kv_tree_get(db->nodes, &target.root, key, &there);
+        if (status == KV_OK) *existing = kv_db_value_ref(db, db->file, &there);
+        status = status == KV_OK ? KV_EXISTS : kv_db_fail(db, status);
+    }
     kv_place place;
-    status = commit_record(db, &record, flags, &place);
+    if (status == KV_OK || status == KV_NOT_FOUND) {
+        record.value_sum = kv_value_sum(value, length);
+        status = commit_record(db, &record, flags, &place);
+    } else {
+        kv_publish_release(db);
+    }
     if (status != KV_OK) return status;
-    kv_apply_put(&db->nodes, &db->head, key, &place);
-    kv_hash_drop(&db->hash, key);
-    return kv_publish_commit(db);
+    kv_apply_put(db, &target.root, &target.path, key, target.there, &place);
+    kv_target_store(db, &db->head, table, &target);
+    kv_hash_drop(&db->hash, table, key);
+    return kv_publish_commit(db, 1, kv_record_bytes(&record));
 }
 
 kv_status kv_db_delete(kv_db *db, uint32_t table, kv_key key, uint32_t flags) {
-    kv_status status = kv_db_writable(db, flags);
-    if (status == KV_OK) status = kv_check_key(key);
-    if (status != KV_OK) return status;
-    kv_place place;
-    if (!kv_tree_get(&db->nodes, &db->head, key, &place)) return KV_NOT_FOUND;
     kv_record record = {.type = KV_RECORD_DELETE, .table = table, .key = key};
-    status = commit_record(db, &record, flags, NULL);
+    kv_target target;
+    kv_status status = prepare(db, &record, flags, &target);
+    if (status == KV_OK)
+        status = commit_record(db, &record, flags, NULL);
+    else
+        kv_publish_release(db);
     if (status != KV_OK) return status;
-    kv_apply_delete(&db->nodes, &db->head, key);
-    kv_hash_drop(&db->hash, key);
-    return kv_publish_commit(db);
+    kv_apply_delete(db, &target.root, &target.path, key);
+    kv_target_store(db, &db->head, table, &target);
+    kv_hash_drop(&db->hash, table, key);
+    return kv_publish_commit(db, 1, kv_record_bytes(&record));
 }

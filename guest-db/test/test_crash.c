@@ -176,10 +176,7 @@ static void run(uint64_t seed, uint32_t commits, uint32_t sync_every, bool large
     kv_guest_stats_result stats;
     CHECK_EQUAL(kv_db_stats(db, &stats), KV_OK);
     sectors_used_again += stats.erase_max;
-    kv_status status = kv_db_close_mark(db);
-    CHECK(status == KV_OK || status == KV_NEEDS_SYNC);
-    CHECK_EQUAL(kv_file_sync(db->file), KV_OK);
-    kv_db_free(db);
+    close_cleanly(db);
     disk_trace trace = disk_trace_take();
     crash_everywhere(&trace, &h, NULL, 1, seed);
     disk_trace_free(&trace);

@@ -4,22 +4,11 @@
 
 static void nothing(uint32_t commit) { (void)commit; }
 
-static void close_database(kv_db *db) {
-    CHECK_EQUAL(kv_db_flush(db), KV_OK);
-    kv_status status = kv_db_close_mark(db);
-    CHECK(status == KV_OK || status == KV_NEEDS_SYNC);
-    if (status == KV_NEEDS_SYNC) CHECK_EQUAL(kv_file_sync(db->file), KV_OK);
-    kv_db_free(db);
-}
+static void close_database(kv_db *db) { close_cleanly(db); }
 
 static void compact(kv_db *db) {
     CHECK_EQUAL(kv_db_flush(db), KV_OK);
-    CHECK_EQUAL(kv_compact_begin(db), KV_OK);
-    kv_status status;
-    while ((status = kv_compact_step(db, 0)) == KV_AGAIN) {}
-    CHECK_EQUAL(status, KV_SYNC_FIRST);
-    CHECK_EQUAL(kv_file_sync(db->compaction.target), KV_OK);
-    CHECK_EQUAL(kv_compact_step(db, KV_BARRIER_DONE), KV_OK);
+    CHECK_EQUAL(compact_database(db), KV_OK);
 }
 
 static void run_history(uint64_t seed, bool durable) {
@@ -69,7 +58,7 @@ static void space_is_used_again(bool durable, bool reopening, bool large) {
         uint64_t before = kv_log_position(db->file);
         CHECK_EQUAL(commit_random(db, &h, durable, nothing), KV_OK);
         written += kv_log_position(db->file) > before ? kv_log_position(db->file) - before : 0;
-        if (durable || i % 16 == 15) CHECK_EQUAL(kv_db_flush(db), KV_OK);
+        if (durable || i % 16 == 15 || db->flush_wanted) CHECK_EQUAL(kv_db_flush(db), KV_OK);
         CHECK_EQUAL(kv_db_stats(db, &stats), KV_OK);
         if (stats.file_bytes > most) most = stats.file_bytes;
         if (i % 50 == 49) find_commit(db, &h, h.commits, h.commits, "while collecting");
@@ -86,10 +75,10 @@ static void space_is_used_again(bool durable, bool reopening, bool large) {
     fprintf(stderr, "    file at most %llu KiB for %llu KiB of live data; %llu KiB written\n", (unsigned long long)most >> 10,
             (unsigned long long)stats.live_bytes >> 10, (unsigned long long)written >> 10);
     CHECK(stats.erase_max >= 3);
-    uint64_t reserve = durable ? 8 : 24; /* sectors: without flushes those that were emptied have to wait */
+    uint64_t reserve = 16; /* sectors: the index, and what waits for the next checkpoint */
     if (large) reserve += 8 + 2 * KEYS;  /* a large value may take two sectors, most of them empty */
     CHECK(most <= 2 * stats.live_bytes + reserve * KV_SECTOR_BYTES_MIN);
-    CHECK(written > 3 * most);
+    CHECK(written > 2 * most);
     close_database(db);
     history_free(&h);
 }
@@ -109,7 +98,7 @@ static void test_a_cursor_keeps_its_sectors(void) {
     CHECK_EQUAL(kv_db_flush(db), KV_OK);
     const kv_key none = {NULL, 0};
     uint32_t handle, kept = h.commits;
-    CHECK_EQUAL(kv_cursor_open(db, none, none, KV_VIEW_PUBLISHED, 0, &handle), KV_OK);
+    CHECK_EQUAL(kv_cursor_open(db, 0, none, none, KV_VIEW_PUBLISHED, 0, &handle), KV_OK);
     for (int i = 0; i < 200; i++) {
         CHECK_EQUAL(commit_random(db, &h, true, nothing), KV_OK);
         CHECK_EQUAL(kv_db_flush(db), KV_OK);
@@ -156,29 +145,31 @@ static void test_what_is_not_durable_is_not_seen(void) {
     kv_value_ref ref;
     CHECK_EQUAL(kv_db_put(db, 0, key, (const uint8_t *)"1", 1, KV_DURABLE, &ref), KV_NEEDS_SYNC);
     uint64_t first = db->position;
-    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_NOT_FOUND);
+    CHECK_EQUAL(kv_db_get(db, 0, key, KV_VIEW_PUBLISHED, &ref), KV_NOT_FOUND);
     CHECK_EQUAL(kv_db_sync_begin(db), KV_NEEDS_SYNC);
     CHECK_EQUAL(db->position, first);
     /* a commit while the flush runs is not covered by it */
     CHECK_EQUAL(kv_db_put(db, 0, key, (const uint8_t *)"22", 2, KV_DURABLE, &ref), KV_NEEDS_SYNC);
     CHECK_EQUAL(kv_db_synced(db, first), KV_OK);
-    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
+    CHECK_EQUAL(kv_db_get(db, 0, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
     CHECK_EQUAL(ref.length, 1);
     CHECK_EQUAL(kv_db_flush(db), KV_OK);
-    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
+    CHECK_EQUAL(kv_db_get(db, 0, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
     CHECK_EQUAL(ref.length, 2);
     /* one that need not be durable is seen at once, but never before an earlier one that must */
     CHECK_EQUAL(kv_db_put(db, 0, key, (const uint8_t *)"333", 3, 0, &ref), KV_OK);
-    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
+    CHECK_EQUAL(kv_db_get(db, 0, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
     CHECK_EQUAL(ref.length, 3);
     CHECK_EQUAL(kv_db_delete(db, 0, key, KV_DURABLE), KV_NEEDS_SYNC);
     CHECK_EQUAL(kv_db_put(db, 0, key, (const uint8_t *)"4444", 4, 0, &ref), KV_NEEDS_SYNC);
-    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
+    CHECK_EQUAL(kv_db_get(db, 0, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
     CHECK_EQUAL(ref.length, 3);
     CHECK_EQUAL(kv_db_flush(db), KV_OK);
-    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
+    CHECK_EQUAL(kv_db_get(db, 0, key, KV_VIEW_PUBLISHED, &ref), KV_OK);
     CHECK_EQUAL(ref.length, 4);
-    CHECK_EQUAL(db->nodes.pin_count, 0);
+    uint32_t pins = 0; /* those of the two superblock slots are left */
+    for (uint32_t i = 0; i < KV_PINS_MAX; i++) pins += db->nodes->pins[i].epoch != 0;
+    CHECK_EQUAL(pins, 2);
     close_database(db);
 }
 
@@ -193,7 +184,7 @@ static void test_a_failed_flush_poisons(void) {
     CHECK_EQUAL(db->error.os_error, 5);
     CHECK_EQUAL(kv_db_flush(db), KV_POISONED);
     CHECK_EQUAL(kv_db_put(db, 0, key, (const uint8_t *)"1", 1, KV_DURABLE, &ref), KV_POISONED);
-    CHECK_EQUAL(kv_db_get(db, key, KV_VIEW_PUBLISHED, &ref), KV_POISONED);
+    CHECK_EQUAL(kv_db_get(db, 0, key, KV_VIEW_PUBLISHED, &ref), KV_POISONED);
     CHECK_EQUAL(kv_txn_begin(db), KV_POISONED);
     CHECK_EQUAL(kv_db_close_mark(db), KV_POISONED);
     kv_db_free(db);
@@ -213,8 +204,8 @@ static void test_arguments(void) {
     kv_value_ref ref;
     CHECK_EQUAL(kv_db_put(db, 0, (kv_key){key, 0}, key, 1, 0, &ref), KV_KEY_EMPTY);
     CHECK_EQUAL(kv_db_put(db, 0, (kv_key){key, KV_KEY_MAX + 1}, key, 1, 0, &ref), KV_KEY_TOO_LARGE);
-    CHECK_EQUAL(kv_db_get(db, (kv_key){key, 0}, 0, &ref), KV_KEY_EMPTY);
-    CHECK_EQUAL(kv_db_get(db, (kv_key){key, KV_KEY_MAX + 1}, 0, &ref), KV_KEY_TOO_LARGE);
+    CHECK_EQUAL(kv_db_get(db, 0, (kv_key){key, 0}, 0, &ref), KV_KEY_EMPTY);
+    CHECK_EQUAL(kv_db_get(db, 0, (kv_key){key, KV_KEY_MAX + 1}, 0, &ref), KV_KEY_TOO_LARGE);
     CHECK_EQUAL(kv_db_put(db, 0, (kv_key){key, KV_KEY_MAX}, key, 1, 0, &ref), KV_OK);
     CHECK_EQUAL(kv_db_put(db, 0, (kv_key){key, KV_KEY_MAX}, key, 1, KV_NO_OVERWRITE, &ref), KV_EXISTS);
     CHECK_EQUAL(kv_db_put(db, 0, (kv_key){key, 1}, key, KV_INLINE_MAX + 1, 0, &ref), KV_VALUE_TOO_LARGE);
@@ -241,9 +232,9 @@ static void test_cursors_keep_their_version(void) {
     history_begin(&h, 5, false);
     kv_db *db = open_database(KV_OPEN_CREATE);
     for (int i = 0; i < 50; i++) CHECK_EQUAL(commit_random(db, &h, false, nothing), KV_OK);
-    uint64_t keys = db->head.count, batch, seen = 0;
+    uint64_t keys = db->head.main.count, batch, seen = 0;
     uint32_t handle;
-    CHECK_EQUAL(kv_cursor_open(db, (kv_key){NULL, 0}, (kv_key){NULL, 0}, 0, KV_CURSOR_REVERSE, &handle), KV_OK);
+    CHECK_EQUAL(kv_cursor_open(db, 0, (kv_key){NULL, 0}, (kv_key){NULL, 0}, 0, KV_CURSOR_REVERSE, &handle), KV_OK);
     static _Alignas(8) uint8_t buffer[1 << 16];
     do {
         CHECK_EQUAL(kv_cursor_next(db, handle, 2, buffer, sizeof buffer, &batch), KV_OK);
@@ -296,7 +287,7 @@ static void test_cursors_of_a_transaction_are_closed_with_it(void) {
     static _Alignas(8) uint8_t buffer[4096];
     for (uint32_t i = 0; i < KV_CURSORS_MAX + 8; i++) { /* none is left behind */
         CHECK_EQUAL(kv_txn_begin(db), KV_OK);
-        CHECK_EQUAL(kv_cursor_open(db, none, none, KV_VIEW_TRANSACTION, 0, &handle), KV_OK);
+        CHECK_EQUAL(kv_cursor_open(db, 0, none, none, KV_VIEW_TRANSACTION, 0, &handle), KV_OK);
         CHECK_EQUAL(i % 2 ? kv_txn_commit(db, 0) : kv_txn_rollback(db), KV_OK);
         CHECK_EQUAL(kv_cursor_next(db, handle, 1, buffer, sizeof buffer, &count), KV_INVALID);
     }

@@ -67,9 +67,11 @@ static void opening(int error, bool sticky, bool clean) {
         kv_db *db = open_database(KV_OPEN_CREATE);
         for (int i = 0; i < 12; i++) CHECK_EQUAL(commit_random(db, &h, !clean, nothing), KV_OK);
         CHECK_EQUAL(kv_db_flush(db), KV_OK);
-        if (clean) CHECK_EQUAL(kv_db_close_mark(db), KV_NEEDS_SYNC);
-        else CHECK_EQUAL(commit_random(db, &h, false, nothing), KV_OK);
-        kv_db_free(db);
+        if (!clean) CHECK_EQUAL(commit_random(db, &h, false, nothing), KV_OK);
+        if (clean)
+            close_cleanly(db);
+        else
+            kv_db_free(db);
         disk_fail(n, error, sticky, true);
         kv_status status = try_open(0, &db);
         bool reached = disk_operations() > n;
@@ -101,13 +103,8 @@ static void compacting(int error, bool sticky) {
         for (int i = 0; i < 20; i++) CHECK_EQUAL(commit_random(db, &h, false, nothing), KV_OK);
         CHECK_EQUAL(kv_db_flush(db), KV_OK);
         disk_fail(n, error, sticky, true);
-        kv_status status = kv_compact_begin(db);
-        while (status == KV_OK && (status = kv_compact_step(db, 0)) == KV_AGAIN) status = KV_OK;
-        if (status == KV_SYNC_FIRST) {
-            status = kv_file_sync(db->compaction.target);
-            status = status == KV_OK ? kv_compact_step(db, KV_BARRIER_DONE) : status;
-            if (db->compaction.open) CHECK_EQUAL(kv_compact_abort(db), KV_OK);
-        }
+        kv_status status = compact_database(db);
+        CHECK(!db->compaction.open);
         bool reached = disk_operations() > n;
         disk_heal();
         CHECK(status == KV_OK || is_fault(status));

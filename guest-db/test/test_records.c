@@ -10,11 +10,12 @@
 static const uint8_t key_bytes[] = "a key", value_bytes_[] = "some value";
 
 static kv_record example(uint8_t type, uint8_t flags) {
-    bool keyed = type == KV_RECORD_PUT || type == KV_RECORD_DELETE;
+    bool keyed = type != KV_RECORD_COMMIT && type != KV_RECORD_UNDO;
     bool put = type == KV_RECORD_PUT;
     return (kv_record){.type = type,
                        .flags = flags,
                        .commit = 77,
+                       .table = 3,
                        .confirmed = flags & KV_FLAG_COMMIT ? POSITION - 8 : 0,
                        .chain = 0xABCD1234,
                        .key = {key_bytes, keyed ? 5 : 0},
@@ -30,7 +31,9 @@ static const uint8_t kinds[][2] = {{KV_RECORD_PUT, 0},
                                    {KV_RECORD_PUT, KV_FLAG_EXTERNAL | KV_FLAG_COMMIT | KV_FLAG_FLUSHED},
                                    {KV_RECORD_DELETE, KV_FLAG_COMMIT},
                                    {KV_RECORD_COMMIT, KV_FLAG_COMMIT},
-                                   {KV_RECORD_CLOSE, KV_FLAG_COMMIT}};
+                                   {KV_RECORD_UNDO, 0},
+                                   {KV_RECORD_TABLE, 0},
+                                   {KV_RECORD_DROP, KV_FLAG_COMMIT}};
 #define KINDS (sizeof kinds / sizeof *kinds)
 
 static void test_what_is_encoded_is_decoded(void) {
@@ -154,7 +157,7 @@ static void test_one_copy_of_a_sector_header_is_enough(void) {
         if (copy != 1) header[20] ^= 1;
         if (copy != 0) header[KV_SECTOR_HEADER_BYTES + 20] ^= 1;
         CHECK_EQUAL(try_open(0, &db), copy < 2 ? KV_OK : KV_CORRUPT);
-        if (copy < 2) CHECK_EQUAL(kv_db_get(db, (kv_key){key_bytes, 5}, 0, &ref), KV_OK);
+        if (copy < 2) CHECK_EQUAL(kv_db_get(db, 0, (kv_key){key_bytes, 5}, 0, &ref), KV_OK);
         kv_db_free(db);
     }
 }

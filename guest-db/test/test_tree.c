@@ -55,10 +55,10 @@ static void model_clear(model *m) {
 }
 
 /* Structure: order, fences, levels, and the numbers of keys and of nodes reached. */
-static uint32_t verify_node(const kv_nodes *nodes, uint32_t at, uint32_t level, kv_key low, kv_key high,
+static uint32_t verify_node(kv_nodes *nodes, uint32_t at, uint32_t level, kv_key low, kv_key high,
                             uint32_t *reached) {
     const kv_node *node = kv_node_get(nodes, at);
-    CHECK(nodes->made[at] != 0);
+    CHECK(kv_page_made(nodes, at) != 0);
     CHECK_EQUAL(node->level, level);
     (*reached)++;
     uint8_t buffers[2][KV_KEY_MAX], fence_low[KV_KEY_MAX], fence_high[KV_KEY_MAX];
@@ -80,26 +80,26 @@ static uint32_t verify_node(const kv_nodes *nodes, uint32_t at, uint32_t level, 
     return keys;
 }
 
-static void verify(const kv_nodes *nodes, const kv_root *root, const model *m) {
+static void verify(kv_nodes *nodes, const kv_root *root, const model *m) {
     CHECK_EQUAL(root->count, m->count);
     uint32_t reached = 0;
     if (root->node != 0) {
         uint32_t keys = verify_node(nodes, root->node, root->height - 1, (kv_key){NULL, 0}, (kv_key){NULL, 0}, &reached);
         CHECK_EQUAL(keys, m->count);
     }
-    if (nodes->pin_count == 0) CHECK_EQUAL(nodes->in_use - (nodes->retired_end - nodes->retired_first), reached);
+    if (nodes->pin_limit == 0) CHECK_EQUAL(nodes->pages_in_use, reached);
     kv_walk walk = {.nodes = nodes, .root = *root};
-    kv_walk_forward_from(&walk, (kv_key){NULL, 0}, false);
+    CHECK_EQUAL(kv_walk_forward_from(&walk, (kv_key){NULL, 0}, false), KV_OK);
     uint8_t buffer[KV_KEY_MAX];
-    for (uint32_t i = 0; i < m->count; i++, kv_walk_next(&walk)) {
+    for (uint32_t i = 0; i < m->count; i++, (void)kv_walk_next(&walk)) {
         CHECK(walk.valid);
         kv_key key = kv_node_key(kv_walk_leaf(&walk), kv_walk_slot(&walk), buffer);
         CHECK(kv_compare(key, key_of(m->entries[i])) == 0);
         CHECK_EQUAL(kv_walk_place(&walk).offset, m->entries[i]->place.offset);
     }
     CHECK(!walk.valid);
-    kv_walk_backward_from(&walk, (kv_key){NULL, 0});
-    for (uint32_t i = m->count; i-- > 0; kv_walk_previous(&walk)) {
+    CHECK_EQUAL(kv_walk_backward_from(&walk, (kv_key){NULL, 0}), KV_OK);
+    for (uint32_t i = m->count; i-- > 0; (void)kv_walk_previous(&walk)) {
         CHECK(walk.valid);
         kv_key key = kv_node_key(kv_walk_leaf(&walk), kv_walk_slot(&walk), buffer);
         CHECK(kv_compare(key, key_of(m->entries[i])) == 0);
@@ -107,20 +107,20 @@ static void verify(const kv_nodes *nodes, const kv_root *root, const model *m) {
     CHECK(!walk.valid);
 }
 
-static void check_seeks(const kv_nodes *nodes, const kv_root *root, const model *m, kv_key key) {
+static void check_seeks(kv_nodes *nodes, const kv_root *root, const model *m, kv_key key) {
     bool there;
     uint32_t at = model_find(m, key, &there);
     uint8_t buffer[KV_KEY_MAX];
     kv_walk walk = {.nodes = nodes, .root = *root};
     for (int after = 0; after <= 1; after++) {
         uint32_t expected = at + (after && there ? 1u : 0u);
-        kv_walk_forward_from(&walk, key, after);
+        CHECK_EQUAL(kv_walk_forward_from(&walk, key, after), KV_OK);
         CHECK_EQUAL(walk.valid, expected < m->count);
         if (walk.valid)
             CHECK(kv_compare(kv_node_key(kv_walk_leaf(&walk), kv_walk_slot(&walk), buffer),
                              key_of(m->entries[expected])) == 0);
     }
-    kv_walk_backward_from(&walk, key);
+    CHECK_EQUAL(kv_walk_backward_from(&walk, key), KV_OK);
     CHECK_EQUAL(walk.valid, at > 0);
     if (walk.valid)
         CHECK(kv_compare(kv_node_key(kv_walk_leaf(&walk), kv_walk_slot(&walk), buffer), key_of(m->entries[at - 1])) == 0);
@@ -156,16 +156,20 @@ static void put(kv_nodes *nodes, kv_root *root, model *m, kv_key key, uint64_t o
     bool there;
     uint32_t at = model_find(m, key, &there);
     uint64_t before = there ? m->entries[at]->place.offset : 0;
+    kv_path path;
     CHECK_EQUAL(kv_nodes_reserve(nodes, kv_tree_reserve(root)), KV_OK);
-    CHECK_EQUAL(kv_tree_put(nodes, root, key, &place, &old), there);
+    CHECK_EQUAL(kv_tree_find(nodes, root, key, &path), there ? KV_OK : KV_NOT_FOUND);
+    kv_tree_put(nodes, root, &path, key, there, &place, &old);
     if (there) CHECK_EQUAL(old.offset, before);
     model_put(m, key, place);
 }
 
 static void delete_at(kv_nodes *nodes, kv_root *root, model *m, uint32_t at) {
     kv_place old;
+    kv_path path;
     CHECK_EQUAL(kv_nodes_reserve(nodes, kv_tree_reserve(root)), KV_OK);
-    CHECK(kv_tree_delete(nodes, root, key_of(m->entries[at]), &old));
+    CHECK_EQUAL(kv_tree_find(nodes, root, key_of(m->entries[at]), &path), KV_OK);
+    kv_tree_delete(nodes, root, &path, &old);
     CHECK_EQUAL(old.offset, m->entries[at]->place.offset);
     model_delete(m, at);
 }
@@ -173,7 +177,7 @@ static void delete_at(kv_nodes *nodes, kv_root *root, model *m, uint32_t at) {
 static void random_operations(int shape, uint64_t seed) {
     static model m;
     kv_nodes nodes;
-    CHECK_EQUAL(kv_nodes_init(&nodes), KV_OK);
+    CHECK_EQUAL(kv_nodes_init(&nodes, NULL, 8, 1u << 30), KV_OK);
     kv_root root = {.node = 0};
     uint64_t random = seed;
     uint8_t buffer[KV_KEY_MAX];
@@ -183,15 +187,13 @@ static void random_operations(int shape, uint64_t seed) {
         bool there;
         uint32_t at = model_find(&m, key, &there);
         if (test_random(&random) % 10 < (shrinking ? 8u : 2u) && m.count > 0) {
-            kv_place old;
-            if (!there) CHECK(!kv_tree_delete(&nodes, &root, key, &old));
             delete_at(&nodes, &root, &m, at == m.count ? at - 1 : at);
         } else if (m.count < MODEL_MAX) {
             put(&nodes, &root, &m, key, i);
         }
         kv_place place;
         at = model_find(&m, key, &there);
-        CHECK_EQUAL(kv_tree_get(&nodes, &root, key, &place), there);
+        CHECK_EQUAL(kv_tree_get(&nodes, &root, key, &place), there ? KV_OK : KV_NOT_FOUND);
         if (i % 100 == 0) check_seeks(&nodes, &root, &m, key);
         if (i % 500 == 0) verify(&nodes, &root, &m);
     }
@@ -208,7 +210,7 @@ static void test_random_operations(void) {
 static void sequence(int step) {
     static model m;
     kv_nodes nodes;
-    CHECK_EQUAL(kv_nodes_init(&nodes), KV_OK);
+    CHECK_EQUAL(kv_nodes_init(&nodes, NULL, 8, 1u << 30), KV_OK);
     kv_root root = {.node = 0};
     uint8_t buffer[32];
     for (int i = 0; i < 3000; i++) {
@@ -217,7 +219,7 @@ static void sequence(int step) {
         put(&nodes, &root, &m, key, (uint64_t)n + 1);
     }
     verify(&nodes, &root, &m);
-    CHECK(nodes.in_use < 45); /* sequential keys fill their nodes */
+    CHECK(nodes.pages_in_use < 45); /* sequential keys fill their nodes */
     model_clear(&m);
     kv_nodes_destroy(&nodes);
 }
@@ -233,7 +235,7 @@ static void test_versions_stay_as_they_were(void) {
     kv_root roots[VERSIONS], root = {.node = 0};
     uint32_t pins[VERSIONS];
     kv_nodes nodes;
-    CHECK_EQUAL(kv_nodes_init(&nodes), KV_OK);
+    CHECK_EQUAL(kv_nodes_init(&nodes, NULL, 8, 1u << 30), KV_OK);
     uint64_t random = 5;
     uint8_t buffer[KV_KEY_MAX];
     for (int version = 0; version < VERSIONS; version++) {
@@ -261,7 +263,7 @@ static void test_versions_stay_as_they_were(void) {
 static void test_roll_back(void) {
     static model m, before;
     kv_nodes nodes;
-    CHECK_EQUAL(kv_nodes_init(&nodes), KV_OK);
+    CHECK_EQUAL(kv_nodes_init(&nodes, NULL, 8, 1u << 30), KV_OK);
     kv_root root = {.node = 0};
     uint64_t random = 6;
     uint8_t buffer[KV_KEY_MAX];
@@ -269,13 +271,14 @@ static void test_roll_back(void) {
         for (uint32_t i = 0; i < 100; i++) put(&nodes, &root, &m, make_key(&random, 4, 900, buffer), i + 1);
         for (uint32_t i = 0; i < m.count; i++) model_put(&before, key_of(m.entries[i]), m.entries[i]->place);
         kv_root kept = root;
-        uint64_t retired_end = nodes.retired_end;
         uint32_t pin = kv_nodes_pin(&nodes);
+        kv_nodes_mark mark = kv_nodes_journal(&nodes);
         for (uint32_t i = 0; i < 60; i++) {
             put(&nodes, &root, &m, make_key(&random, 4, 900, buffer), i + 1);
             delete_at(&nodes, &root, &m, (uint32_t)(test_random(&random) % m.count));
         }
-        kv_nodes_roll_back(&nodes, pin, retired_end);
+        kv_nodes_roll_back(&nodes, mark);
+        kv_nodes_journal_end(&nodes);
         kv_nodes_unpin(&nodes, pin);
         root = kept;
         verify(&nodes, &root, &before);
@@ -284,11 +287,54 @@ static void test_roll_back(void) {
             model_put(&m, key_of(before.entries[i]), before.entries[i]->place);
         model_clear(&before);
     }
-    kv_nodes_reserve(&nodes, 1);
-    CHECK_EQUAL(kv_nodes_reserve(&nodes, nodes.in_use), KV_OK);
-    kv_tree_clear(&nodes, &root);
-    kv_nodes_reserve(&nodes, nodes.free_count + 1);
-    CHECK_EQUAL(nodes.in_use, 0);
+    while (m.count > 0) delete_at(&nodes, &root, &m, 0);
+    CHECK_EQUAL(nodes.pages_in_use, 0);
+    kv_nodes_destroy(&nodes);
+}
+
+/* Savepoints: what the inner one did is undone, or stays with the outer one. */
+static void test_nested_roll_back(void) {
+    static model m, outer, inner;
+    kv_nodes nodes;
+    CHECK_EQUAL(kv_nodes_init(&nodes, NULL, 8, 1u << 30), KV_OK);
+    kv_root root = {.node = 0};
+    uint64_t random = 8;
+    uint8_t buffer[KV_KEY_MAX];
+    for (uint32_t i = 0; i < 600; i++) put(&nodes, &root, &m, make_key(&random, 1, 900, buffer), i + 1);
+    for (int round = 0; round < 40; round++) {
+        for (uint32_t i = 0; i < m.count; i++) model_put(&outer, key_of(m.entries[i]), m.entries[i]->place);
+        kv_root before = root;
+        uint32_t pin = kv_nodes_pin(&nodes);
+        kv_nodes_mark first = kv_nodes_journal(&nodes);
+        for (uint32_t i = 0; i < 80; i++) put(&nodes, &root, &m, make_key(&random, 1, 900, buffer), i + 1);
+        for (uint32_t i = 0; i < m.count; i++) model_put(&inner, key_of(m.entries[i]), m.entries[i]->place);
+        kv_root middle = root;
+        nodes.epoch++;
+        kv_nodes_mark second = kv_nodes_journal(&nodes);
+        for (uint32_t i = 0; i < 80; i++) {
+            put(&nodes, &root, &m, make_key(&random, 1, 900, buffer), i + 1);
+            delete_at(&nodes, &root, &m, (uint32_t)(test_random(&random) % m.count));
+        }
+        bool undo_inner = round % 2 == 0, undo_outer = round % 4 < 2;
+        const model *left = undo_outer ? &outer : undo_inner ? &inner : NULL;
+        if (undo_inner) {
+            kv_nodes_roll_back(&nodes, second);
+            root = middle;
+        }
+        if (undo_outer) {
+            kv_nodes_roll_back(&nodes, first);
+            root = before;
+        }
+        kv_nodes_journal_end(&nodes);
+        kv_nodes_unpin(&nodes, pin);
+        if (left != NULL) {
+            model_clear(&m);
+            for (uint32_t i = 0; i < left->count; i++) model_put(&m, key_of(left->entries[i]), left->entries[i]->place);
+        }
+        verify(&nodes, &root, &m);
+        model_clear(&outer);
+        model_clear(&inner);
+    }
     model_clear(&m);
     kv_nodes_destroy(&nodes);
 }
@@ -298,5 +344,6 @@ int main(void) {
     RUN(test_sequences_fill_nodes);
     RUN(test_versions_stay_as_they_were);
     RUN(test_roll_back);
+    RUN(test_nested_roll_back);
     return 0;
 }

@@ -56,6 +56,34 @@ kv_db *open_database(uint32_t flags) {
     return db;
 }
 
+void close_cleanly(kv_db *db) {
+    kv_status status;
+    while ((status = kv_db_close_mark(db)) != KV_OK) {
+        CHECK(status == KV_AGAIN || status == KV_NEEDS_SYNC);
+        if (status == KV_AGAIN) continue;
+        CHECK_EQUAL(kv_file_sync(db->file), KV_OK);
+        CHECK_EQUAL(kv_db_synced(db, db->position), KV_OK);
+    }
+    kv_db_free(db);
+}
+
+kv_status compact_database(kv_db *db) {
+    kv_status status = kv_compact_begin(db);
+    for (uint32_t flags = 0; status == KV_OK || status == KV_AGAIN || status == KV_SYNC_FIRST;) {
+        status = kv_compact_step(db, flags);
+        if (status == KV_OK) break;
+        flags = 0;
+        if (status != KV_SYNC_FIRST) continue;
+        status = kv_file_sync(db->compaction.target->file);
+        if (status != KV_OK) {
+            CHECK_EQUAL(kv_compact_abort(db), KV_OK);
+            break;
+        }
+        flags = KV_BARRIER_DONE;
+    }
+    return status;
+}
+
 static kv_key key_of(uint32_t key, char *to) {
     return (kv_key){(const uint8_t *)to, (uint32_t)sprintf(to, "k%u", key)};
 }
@@ -89,7 +117,8 @@ static uint32_t new_value(history *h, bool may_be_large) {
 }
 
 static kv_status random_transaction(kv_db *db, history *h, contents *now, uint32_t operations) {
-    kv_status status = kv_txn_begin(db);
+    kv_status status;
+    while ((status = kv_txn_begin(db)) == KV_AGAIN) {}
     if (status != KV_OK) return status;
     for (uint32_t i = 0; i < operations && status == KV_OK; i++) {
         uint32_t key = (uint32_t)(test_random(&h->random) % KEYS);
@@ -133,8 +162,10 @@ kv_status commit_random(kv_db *db, history *h, bool durable, void (*begun)(uint3
         now.values[key] = remove ? 0 : value;
         h->after[++h->commits] = now;
         begun(h->commits);
-        status = remove ? kv_db_delete(db, 0, key_of(key, name), flags)
-                        : kv_db_put(db, 0, key_of(key, name), bytes, length, flags, &existing);
+        do
+            status = remove ? kv_db_delete(db, 0, key_of(key, name), flags)
+                            : kv_db_put(db, 0, key_of(key, name), bytes, length, flags, &existing);
+        while (status == KV_AGAIN);
     } else {
         begun(h->commits + 1);
         status = random_transaction(db, h, &now, 1 + (uint32_t)(test_random(&h->random) % 12));
@@ -175,7 +206,7 @@ static bool equal(const contents *expected, const uint32_t *found_length, uint8_
 static void check_guess(kv_db *db, kv_key key, kv_status status, const kv_value_ref *ref) {
     kv_value_ref guess;
     for (int again = 0; again < 2; again++) { /* the first call may put the entry in */
-        if (kv_db_get(db, key, KV_VIEW_PUBLISHED | KV_VIEW_MAY_GUESS, &guess) != KV_OK) {
+        if (kv_db_get(db, 0, key, KV_VIEW_PUBLISHED | KV_VIEW_MAY_GUESS, &guess) != KV_OK) {
             CHECK_EQUAL(status, KV_NOT_FOUND);
             continue;
         }
@@ -199,7 +230,7 @@ uint32_t search_commit(kv_db *db, const history *h, uint32_t low, uint32_t high)
     for (uint32_t key = 0; key < KEYS; key++) {
         char name[16];
         kv_value_ref ref;
-        kv_status status = kv_db_get(db, key_of(key, name), KV_VIEW_PUBLISHED, &ref);
+        kv_status status = kv_db_get(db, 0, key_of(key, name), KV_VIEW_PUBLISHED, &ref);
         check_guess(db, key_of(key, name), status, &ref);
         if (status == KV_NOT_FOUND) continue;
         CHECK_EQUAL(status, KV_OK);
@@ -208,12 +239,12 @@ uint32_t search_commit(kv_db *db, const history *h, uint32_t low, uint32_t high)
         read_value(db, &ref, found[key]);
         present++;
     }
-    CHECK_EQUAL(kv_db_count(db, KV_VIEW_PUBLISHED, &counted), KV_OK);
+    CHECK_EQUAL(kv_db_count(db, 0, KV_VIEW_PUBLISHED, &counted), KV_OK);
     CHECK_EQUAL(counted, present);
     uint32_t handle;
     uint64_t batch, walked = 0;
     static _Alignas(8) uint8_t buffer[1 << 16];
-    CHECK_EQUAL(kv_cursor_open(db, (kv_key){NULL, 0}, (kv_key){NULL, 0}, KV_VIEW_PUBLISHED, 0, &handle), KV_OK);
+    CHECK_EQUAL(kv_cursor_open(db, 0, (kv_key){NULL, 0}, (kv_key){NULL, 0}, KV_VIEW_PUBLISHED, 0, &handle), KV_OK);
     do {
         CHECK_EQUAL(kv_cursor_next(db, handle, 7, buffer, sizeof buffer, &batch), KV_OK);
         walked += batch;

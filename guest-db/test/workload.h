@@ -32,6 +32,9 @@ void value_bytes(uint32_t value, uint8_t *to, uint32_t from, uint32_t length);
 kv_db *open_database(uint32_t flags); /* must succeed */
 kv_status try_open(uint32_t flags, kv_db **db); /* frees on failure */
 
+void close_cleanly(kv_db *db); /* flush, mark, free */
+kv_status compact_database(kv_db *db);
+
 /* Make one random commit (a put, a delete, a transaction) and, with `sync`, flush it. `begun` is called with the
  * history grown, before anything can reach the disk. On failure the status is returned and a transaction rolled back. */
 kv_status commit_random(kv_db *db, history *h, bool durable, void (*begun)(uint32_t commit));

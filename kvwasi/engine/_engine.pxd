@@ -47,6 +47,17 @@ cdef extern from "kv_guest.h" nogil:
         uint64_t cursors
         uint64_t erase_max
         uint64_t format_version
+        uint64_t snapshots
+        uint64_t cached_nodes
+        uint64_t changed_nodes
+        uint64_t node_loads
+        uint64_t tail_bytes
+        uint64_t tail_records
+        uint64_t checkpoint
+        uint64_t cache_bytes
+        uint64_t erases
+        uint64_t sectors_free
+        uint64_t pinned_bytes
 
 
 cdef extern from "wasmtime_abi.h" nogil:
@@ -157,7 +168,7 @@ cdef extern from "verbs.h" nogil:
     int kve_value_write(kve_session *, uint64_t transaction, const void *key, uint32_t key_length,
                         const void *value, uint32_t value_length, uint32_t flags, kve_failure *)
     int kve_open(kve_session *, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,
-                 kve_failure *)
+                 uint64_t cache_bytes, kve_failure *)
     int kve_close(kve_session *, kve_failure *)
     int kve_stats(kve_session *, kv_guest_stats_result *, kve_failure *)
     int kve_check(kve_session *, kv_problem **, size_t *count, kve_failure *)

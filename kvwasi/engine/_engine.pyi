@@ -29,6 +29,7 @@ class Session:
         *,
         flags: int,
         sector_bytes: int,
+        cache_bytes: int,
         durable: bool,
         interval_ms: int,
         timeout: float | None,

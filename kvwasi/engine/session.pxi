@@ -14,7 +14,7 @@ cdef class Session:
     """One open database: its guest, its lock, its modes. Shared by the store, its transactions and iterators."""
 
     def __cinit__(self, str path, bytes directory, bytes name, *, uint32_t flags, uint32_t sector_bytes,
-                  bint durable, uint32_t interval_ms, timeout):
+                  uint64_t cache_bytes, bint durable, uint32_t interval_ms, timeout):
         cdef char message[KVE_MESSAGE_SIZE]
         cdef kve_failure failure
         cdef const char *directory_c = directory
@@ -35,8 +35,8 @@ cdef class Session:
         if self.c == NULL:
             raise _status.errors.EngineError(f"{path}: {(<bytes>message).decode('utf-8', 'replace')}")
         with nogil:
-            status = kve_open(self.c, name_c, name_length, flags, sector_bytes, &failure)
-        if status == KV_OK and interval_ms != 0 and not read_only:
+            status = kve_open(self.c, name_c, name_length, flags, sector_bytes, cache_bytes, &failure)
+        if status == KV_OK and not durable and not read_only:
             failure.os_error = kve_flusher_start(self.c, interval_ms)
             if failure.os_error != 0:
                 self.close()

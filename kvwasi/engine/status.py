@@ -13,7 +13,7 @@ KEY_EMPTY = 17
 KEY_TOO_LARGE = 18
 VALUE_TOO_LARGE = 19
 
-_KINDS = {1: "superblock", 2: "sector", 3: "record", 4: "value", 5: "truncated", 6: "index"}
+_KINDS = {1: "superblock", 2: "sector", 3: "record", 4: "value", 5: "truncated", 6: "index", 7: "pages"}
 
 # WASI preview1 numbers its errnos in this order (witx, typenames.witx, $errno).
 _WASI_ERRNOS = [
@@ -75,7 +75,7 @@ _TRANSLATION: dict[int, _Make] = {
     23: _plain(errors.TransactionError, "a write of this transaction failed: roll it back"),
     24: lambda path, *_: errors.NoSuchDatabaseError(errno.ENOENT, os.strerror(errno.ENOENT), path),
     25: _at_path(errors.NotADatabaseError, "not a kvwasi database"),
-    26: _at_path(errors.VersionError, "written by a newer version of kvwasi"),
+    26: _at_path(errors.VersionError, "written by a version of kvwasi with another file format"),
     27: lambda path, position, detail, *_: _corrupt(path, position, detail),
     28: lambda path, position, detail, os_error, _: _storage(errors.StorageError, os_errno(os_error), path),
     29: lambda path, position, detail, os_error, _: _storage(
@@ -84,7 +84,8 @@ _TRANSLATION: dict[int, _Make] = {
     30: _at_path(errors.PoisonedError, "an earlier write or flush failed: close and open again"),
     31: _plain(errors.OutOfMemoryError, "the engine's memory is used up"),
     32: _plain(errors.ClosedError, "the store is closed"),
-    33: _plain(errors.TooManyIteratorsError, "more than 1024 iterators are unfinished"),
+    33: _plain(errors.TooManyIteratorsError, "more than 1024 iterators or snapshots are open, or 63 savepoints"),
+    34: _plain(errors.NoSuchTableError, "the table has been dropped"),
     100: _plain(errors.ClosedError, "the store is closed"),
     101: _at_path(errors.ForkedError, "opened by the parent process: open it again in this one"),
     102: lambda path, position, detail, os_error, message: errors.EngineError(f"{path}: {message}"),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import wasmtime
 
-OK, NOT_FOUND, NEEDS_SYNC = 0, 1, 3
+OK, NOT_FOUND, NEEDS_SYNC, AGAIN = 0, 1, 3, 4
 OPEN_CREATE, DURABLE = 2, 4
-BLOCK_HEAD = struct.Struct("<QIIIi QQQ iiIIII")  # kv_guest_block up to the keys
+BLOCK_HEAD = struct.Struct("<QIIIi QQQ iiIIII QII")  # kv_guest_block up to the keys
 ENTRY = struct.Struct("<QIIIi II")
 
 
@@ -60,8 +60,10 @@ class PlainDatabase:
         return found
 
     def close(self) -> None:
-        if self._call("kv_guest_close_mark") == NEEDS_SYNC:
-            self._expect(OK, self._call("kv_guest_flush"))
+        while (status := self._call("kv_guest_close_mark")) in (NEEDS_SYNC, AGAIN):
+            if status == NEEDS_SYNC:
+                self._expect(OK, self._call("kv_guest_flush"))
+        self._expect(OK, status)
         self._expect(OK, self._call("kv_guest_close"))
 
     def _call(self, name: str, *arguments: int) -> int:

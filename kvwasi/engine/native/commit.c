@@ -35,11 +35,22 @@ int kve_delete_commit(kve_session *session, uint64_t thread, bool turn, const vo
     return finish_write(session, turn, status, failure);
 }
 
+/* Between two steps of one call: let others have the guest. 0, or it can no longer be used. */
+static int make_room_locked(kve_session *session)
+{
+    kve_unlock(session);
+    kve_make_room(session);
+    kve_lock(session);
+    return kve_usable(session);
+}
+
 int kve_txn_begin(kve_session *session, uint64_t *transaction, kve_failure *failure)
 {
     kve_lock(session);
     int status = kve_usable(session);
-    if (status == 0) status = kve_status_of(session, kve_call(session, KVE_txn_begin, 0, 0, 0, 0, 0), failure);
+    while (status == 0 && (status = kve_call(session, KVE_txn_begin, 0, 0, 0, 0, 0)) == KV_AGAIN)
+        status = make_room_locked(session);
+    status = kve_status_of(session, status, failure);
     if (status == KV_OK)
         *transaction = session->transaction = ++session->transactions;
     else

@@ -163,30 +163,53 @@ int kve_flush_barrier(kve_session *session, int32_t fd, kve_failure *failure)
     return status;
 }
 
-/* --- the interval mode --- */
+/* --- the flusher --- */
+
+static void add_ms(struct timespec *time, uint32_t ms)
+{
+    uint64_t ns = (uint64_t)time->tv_nsec + (uint64_t)ms * 1000000u;
+    time->tv_sec += (time_t)(ns / 1000000000u);
+    time->tv_nsec = (long)(ns % 1000000000u);
+}
+
+/* Sleep until it is time, or somebody wishes a flush. With `flush_lock`. */
+static void wait_for_work(kve_session *session)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    add_ms(&until, session->interval_ms);
+    int late = 0;
+    while (!session->flusher_stop && !atomic_load(&session->flush_wished) && late != ETIMEDOUT) {
+        if (session->interval_ms == 0)
+            pthread_cond_wait(&session->flusher_wake, &session->flush_lock);
+        else
+            late = pthread_cond_timedwait(&session->flusher_wake, &session->flush_lock, &until);
+    }
+}
 
 static void *flusher_main(void *argument)
 {
     kve_session *session = argument;
     pthread_mutex_lock(&session->flush_lock);
-    while (!session->flusher_stop) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        uint64_t ns = (uint64_t)until.tv_nsec + (uint64_t)session->interval_ms * 1000000u;
-        until.tv_sec += (time_t)(ns / 1000000000u);
-        until.tv_nsec = (long)(ns % 1000000000u);
-        int late = 0;
-        while (!session->flusher_stop && late != ETIMEDOUT)
-            late = pthread_cond_timedwait(&session->flusher_wake, &session->flush_lock, &until);
+    for (int status = 0; status == 0;) {
+        wait_for_work(session);
         if (session->flusher_stop) break;
+        atomic_store(&session->flush_wished, false);
         pthread_mutex_unlock(&session->flush_lock);
         kve_failure failure;
-        int status = kve_sync(session, &failure); /* a failure poisons the engine: the next call tells */
+        status = kve_sync(session, &failure); /* a failure poisons the engine: the next call tells */
         pthread_mutex_lock(&session->flush_lock);
-        if (status != 0) break;
     }
     pthread_mutex_unlock(&session->flush_lock);
     return NULL;
+}
+
+void kve_wish_flush(kve_session *session)
+{
+    if (!session->flusher_runs || atomic_exchange(&session->flush_wished, true)) return;
+    pthread_mutex_lock(&session->flush_lock);
+    pthread_cond_signal(&session->flusher_wake);
+    pthread_mutex_unlock(&session->flush_lock);
 }
 
 int kve_flusher_start(kve_session *session, uint32_t interval_ms)
@@ -200,18 +223,18 @@ int kve_flusher_start(kve_session *session, uint32_t interval_ms)
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
     session->interval_ms = interval_ms;
     int error = pthread_create(&session->flusher, NULL, flusher_main, session);
-    if (error != 0) session->interval_ms = 0;
+    session->flusher_runs = error == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error;
 }
 
 void kve_flusher_stop(kve_session *session)
 {
-    if (session->interval_ms == 0) return;
+    if (!session->flusher_runs) return;
     pthread_mutex_lock(&session->flush_lock);
     session->flusher_stop = true;
     pthread_cond_broadcast(&session->flusher_wake);
     pthread_mutex_unlock(&session->flush_lock);
     pthread_join(session->flusher, NULL);
-    session->interval_ms = 0;
+    session->flusher_runs = false;
 }

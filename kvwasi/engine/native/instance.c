@@ -63,6 +63,7 @@ int kve_status_of(kve_session *session, int status, kve_failure *failure)
         failure->detail = block->detail;
         failure->os_error = block->os_error;
     }
+    if (status < KVE_CLOSED && kve_block(session)->flush_wanted) kve_wish_flush(session);
     return status;
 }
 

@@ -54,6 +54,15 @@ typedef struct kve_failure {
     X(txn_begin)                                                                                             \
     X(txn_commit)                                                                                            \
     X(txn_rollback)                                                                                          \
+    X(savepoint_begin)                                                                                       \
+    X(savepoint_release)                                                                                     \
+    X(savepoint_rollback)                                                                                    \
+    X(table_find)                                                                                            \
+    X(table_create)                                                                                          \
+    X(table_drop)                                                                                            \
+    X(table_names)                                                                                           \
+    X(snapshot_open)                                                                                         \
+    X(snapshot_close)                                                                                        \
     X(sync_begin)                                                                                            \
     X(synced)                                                                                                \
     X(sync_failed)                                                                                           \
@@ -118,10 +127,11 @@ typedef struct kve_session {
     uint64_t flushes_done; /* number of the last that succeeded */
     int flush_error;  /* errno of the flush that failed; the engine is poisoned then */
 
-    pthread_t flusher; /* of the interval mode */
+    pthread_t flusher; /* of the modes in which commits do not flush */
     pthread_cond_t flusher_wake;
-    uint32_t interval_ms; /* 0: no flusher */
-    bool flusher_stop;
+    uint32_t interval_ms; /* 0: it only flushes when the guest wishes it */
+    bool flusher_runs, flusher_stop;
+    atomic_bool flush_wished;
 
     pthread_mutex_t pending_lock; /* what finalizers ask for */
     atomic_bool pending;
@@ -244,7 +254,9 @@ int kve_flush_barrier(kve_session *session, int32_t fd, kve_failure *failure);
 void kve_flush_acquire(kve_session *session); /* hold off all flushes, and a close (the file is about to be replaced) */
 int kve_flush_file(kve_session *session, int32_t fd, kve_failure *failure); /* after it; 0, KVE_HOST_IO, ... */
 void kve_flush_release(kve_session *session, bool replaced);
-int kve_flusher_start(kve_session *session, uint32_t interval_ms); /* 0 or an errno */
+/* A thread that flushes every `interval_ms` (0: never), and when the guest wishes it. 0 or an errno. */
+int kve_flusher_start(kve_session *session, uint32_t interval_ms);
+void kve_wish_flush(kve_session *session); /* under the lock */
 void kve_flusher_stop(kve_session *session);
 
 #endif

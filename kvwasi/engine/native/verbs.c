@@ -23,14 +23,14 @@ static int check_key(uint32_t key_length)
 }
 
 /* Compare the record of a guess with the key; on success `ref` describes its value as the index would. */
-static bool settle_guess(kve_session *session, const void *key, uint32_t key_length, kv_value_ref *ref)
+static bool settle_guess(kve_session *session, uint32_t table, const void *key, uint32_t key_length, kv_value_ref *ref)
 {
     uint8_t record[KV_RECORD_HEADER_BYTES + KV_KEY_MAX];
     const size_t length = KV_RECORD_HEADER_BYTES + key_length;
     size_t got = 0;
     if (session->api->read(session->host, (uint32_t)ref->fd, ref->offset, record, length, &got) != 0 || got != length)
         return false;
-    if (kv_load16(record + KV_RH_KEY_LENGTH) != key_length ||
+    if (kv_load16(record + KV_RH_KEY_LENGTH) != key_length || kv_load32(record + KV_RH_TABLE) != table ||
         memcmp(record + KV_RECORD_HEADER_BYTES, key, key_length) != 0)
         return false;
     const uint8_t type = record[KV_RH_TYPE];
@@ -53,7 +53,7 @@ int kve_get(kve_session *session, const void *key, uint32_t key_length, uint32_t
     status = call(session, KVE_get, 0, key_length, view | KV_VIEW_MAY_GUESS, 0, 0, failure);
     if (status != KV_OK) return status;
     *out = kve_block(session)->value;
-    if (out->where != KV_WHERE_GUESS || settle_guess(session, key, key_length, out)) return KV_OK;
+    if (out->where != KV_WHERE_GUESS || settle_guess(session, 0, key, key_length, out)) return KV_OK;
     status = call(session, KVE_get, 0, key_length, view, 0, 0, failure);
     if (status == KV_OK) *out = kve_block(session)->value;
     return status;
@@ -69,7 +69,7 @@ static int settle_guesses(kve_session *session, const uint8_t *keys, uint32_t co
         uint32_t length;
         memcpy(&length, keys, sizeof length);
         if (i + AHEAD < count) kve_prefetch(session, &refs[i + AHEAD]);
-        if (refs[i].where == KV_WHERE_GUESS && !settle_guess(session, keys + sizeof length, length, &refs[i])) {
+        if (refs[i].where == KV_WHERE_GUESS && !settle_guess(session, 0, keys + sizeof length, length, &refs[i])) {
             memcpy(kve_block(session)->key, keys + sizeof length, length);
             int status = call(session, KVE_get, 0, length, view, 0, 0, failure);
             if (status == KV_NOT_FOUND)

@@ -64,7 +64,7 @@ int kve_value_write(kve_session *session, uint64_t transaction, const void *key,
                     const void *value, uint32_t value_length, uint32_t flags, kve_failure *failure);
 
 int kve_open(kve_session *session, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,
-             kve_failure *failure);
+             uint64_t cache_bytes, kve_failure *failure);
 /* Sync, write the mark of a clean close, give everything back. The session is closed whatever is returned. */
 int kve_close(kve_session *session, kve_failure *failure);
 

@@ -5,13 +5,14 @@
 #include "verbs.h"
 
 int kve_open(kve_session *session, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,
-             kve_failure *failure)
+             uint64_t cache_bytes, kve_failure *failure)
 {
     if (name_length > KV_DATA_CAPACITY) return KV_INVALID;
     kve_lock(session);
     int status;
     do {
         memcpy(kve_data(session), name, name_length);
+        kve_block(session)->cache_bytes = cache_bytes;
         status = kve_call(session, KVE_open, name_length, flags, sector_bytes, 0, 0);
     } while (status == KV_AGAIN);
     status = kve_status_of(session, status, failure);
@@ -21,16 +22,22 @@ int kve_open(kve_session *session, const char *name, uint32_t name_length, uint3
 
 /* --- close --- */
 
-/* Call sync_begin or close_mark, and flush if it asks for that. Only the first is told of it: the mark is the end. */
-static int close_flush(kve_session *session, kve_export which, kve_failure *failure)
+/* Bring the guest to a clean end: flush as often as it asks for that. */
+static int close_steps(kve_session *session, kve_failure *failure)
 {
-    int status = kve_status_of(session, kve_call(session, which, 0, 0, 0, 0, 0), failure);
-    if (status != KV_NEEDS_SYNC) return status;
-    int error = session->api->datasync(session->host, (uint32_t)kve_block(session)->fd);
-    if (error == 0 && which == KVE_close_mark) return KV_OK;
-    if (error == 0) return kve_status_of(session, kve_call_synced(session, failure->position), failure);
-    failure->os_error = error;
-    return KVE_SYNC_FAILED;
+    for (;;) {
+        int status = kve_status_of(session, kve_call(session, KVE_close_mark, 0, 0, 0, 0, 0), failure);
+        if (status == KV_AGAIN) continue;
+        if (status != KV_NEEDS_SYNC) return status;
+        int error = session->api->datasync(session->host, (uint32_t)kve_block(session)->fd);
+        if (error == 0) {
+            status = kve_status_of(session, kve_call_synced(session, failure->position), failure);
+            if (status != KV_OK) return status;
+            continue;
+        }
+        failure->os_error = error;
+        return KVE_SYNC_FAILED;
+    }
 }
 
 static int close_guest(kve_session *session, kve_failure *failure)
@@ -40,10 +47,7 @@ static int close_guest(kve_session *session, kve_failure *failure)
     if (session->transaction != 0) (void)kve_call(session, KVE_txn_rollback, 0, 0, 0, 0, 0);
     session->transaction = 0;
     if (session->compacting) (void)kve_call(session, KVE_compact_abort, 0, 0, 0, 0, 0);
-    if (!session->read_only) {
-        status = close_flush(session, KVE_sync_begin, failure);
-        if (status == KV_OK) status = close_flush(session, KVE_close_mark, failure);
-    }
+    if (!session->read_only) status = close_steps(session, failure);
     int closed = session->broken ? KVE_BROKEN : kve_call(session, KVE_close, 0, 0, 0, 0, 0);
     return status != KV_OK ? status : closed;
 }

@@ -1,0 +1,270 @@
+/* Checkpoints: the index goes to the file, a bit with each commit, so that opening needs only the end of the log.
+ *
+ * A checkpoint is a pinned version. Its changed nodes and the space map are written to pages that neither superblock refers to;
+ * when a flush has covered them, a superblock that refers to them is written; when the next flush has covered that, the
+ * checkpoint that this slot held before is given up, and with it the pages and sectors that only it needed. */
+#include <stdlib.h>
+
+#include "db.h"
+
+#ifndef KV_CHECKPOINT_BYTES_MIN
+#define KV_CHECKPOINT_BYTES_MIN (4u << 20)
+#endif
+#define KV_CHECKPOINT_BYTES_MAX (32u << 20) /* of log behind the last checkpoint, before the next begins */
+#ifndef KV_CHECKPOINT_RECORDS
+#define KV_CHECKPOINT_RECORDS 100000u
+#endif
+#define HARD 2u              /* times as much: commits wait for it */
+#define PAGES_A_STEP 512u
+#define SMALL_TAIL_BYTES (256u << 10) /* a close leaves so much to be replayed rather than write a checkpoint */
+#define SMALL_TAIL_RECORDS 2000u
+
+static uint64_t interval(const kv_db *db) {
+    uint64_t bytes = db->file->sector_count << db->file->sector_shift >> 3;
+    if (bytes < KV_CHECKPOINT_BYTES_MIN) bytes = KV_CHECKPOINT_BYTES_MIN;
+    return bytes < KV_CHECKPOINT_BYTES_MAX ? bytes : KV_CHECKPOINT_BYTES_MAX;
+}
+
+static bool tail_exceeds(const kv_db *db, uint64_t times) {
+    return db->tail_bytes > times * interval(db) || db->tail_records > times * KV_CHECKPOINT_RECORDS;
+}
+
+bool kv_checkpoint_is_current(const kv_db *db) {
+    return db->checkpoint.phase == KV_CHECKPOINT_IDLE && db->file->super.replay >= db->committed_end &&
+           !kv_log_is_waiting(db->file);
+}
+
+static void forget(kv_checkpoint *c) {
+    free(c->pages);
+    free(c->map);
+    free(c->map_pages);
+    *c = (kv_checkpoint){.pin = KV_NO_PIN};
+}
+
+/* Nothing comes of it: its map's pages are free again. */
+static void drop(kv_db *db) {
+    kv_checkpoint *c = &db->checkpoint;
+    kv_nodes_unpin(db->nodes, c->pin);
+    for (uint32_t i = 0; i < c->map_page_count && c->map_pages != NULL; i++) kv_nodes_retire(db->nodes, c->map_pages[i]);
+    forget(c);
+}
+
+static int compare_pages(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The changed nodes of the newest version, in the order of their pages. */
+static kv_status list_changed(kv_db *db) {
+    kv_checkpoint *c = &db->checkpoint;
+    c->pages = malloc((db->nodes->dirty_count + 1u) * sizeof *c->pages);
+    if (c->pages == NULL) return KV_NO_MEMORY;
+    c->page_count = kv_nodes_changed(db->nodes, c->pages);
+    qsort(c->pages, c->page_count, sizeof *c->pages, compare_pages);
+    return KV_OK;
+}
+
+/* Pages for the space map, and the map itself, which says that they are in use. */
+static kv_status make_map(kv_db *db) {
+    kv_checkpoint *c = &db->checkpoint;
+    uint32_t wanted = (uint32_t)((kv_map_bytes(db->file) + KV_MP_BYTES - 1) / KV_MP_BYTES) + 2; /* it may grow by this very step */
+    kv_status status = kv_nodes_reserve_pages(db->nodes, wanted);
+    if (status != KV_OK) return status;
+    c->map_bytes = kv_map_bytes(db->file);
+    uint32_t count = (uint32_t)((c->map_bytes + KV_MP_BYTES - 1) / KV_MP_BYTES);
+    c->map = malloc((size_t)c->map_bytes);
+    c->map_pages = malloc(count * sizeof *c->map_pages);
+    if (c->map == NULL || c->map_pages == NULL || count > wanted) return KV_NO_MEMORY;
+    while (c->map_page_count < count) c->map_pages[c->map_page_count++] = kv_nodes_take_page(db->nodes);
+    for (uint32_t i = 0; i < db->map_page_count; i++) kv_nodes_retire(db->nodes, db->map_pages[i]);
+    db->map_page_count = 0;
+    kv_map_encode(db->file, c->map);
+    return KV_OK;
+}
+
+static kv_status begin(kv_db *db) {
+    kv_checkpoint *c = &db->checkpoint;
+    kv_file *file = db->file;
+    kv_status status = kv_db_settle(db);
+    if (status == KV_OK) status = list_changed(db);
+    if (status == KV_OK) status = make_map(db);
+    if (status == KV_OK && (c->pin = kv_nodes_pin(db->nodes)) == KV_NO_PIN) status = KV_TOO_MANY_CURSORS;
+    if (status != KV_OK) {
+        drop(db);
+        return status;
+    }
+    c->super = file->super;
+    c->super.replay = kv_log_position(file);
+    c->super.log_sector = file->log.sector;
+    c->super.chain = file->log.chain;
+    c->super.generation = file->next_generation;
+    c->super.root = db->head.main;
+    c->super.catalog = db->head.catalog;
+    c->super.map_page = c->map_pages[0];
+    c->super.map_pages = c->map_page_count;
+    c->super.map_sectors = file->sector_count;
+    c->super.commit = db->last_commit;
+    c->tail_records = db->tail_records;
+    c->tail_bytes = db->tail_bytes;
+    c->phase = KV_CHECKPOINT_WRITING;
+    return KV_OK;
+}
+
+static kv_status write_map(kv_db *db) {
+    kv_checkpoint *c = &db->checkpoint;
+    uint8_t bytes[KV_PAGE_BYTES];
+    for (uint32_t n = 0; n < PAGES_A_STEP && c->map_next < c->map_page_count; n++, c->map_next++) {
+        uint64_t from = (uint64_t)c->map_next * KV_MP_BYTES, left = c->map_bytes - from;
+        uint32_t page = c->map_pages[c->map_next];
+        uint32_t next = c->map_next + 1 < c->map_page_count ? c->map_pages[c->map_next + 1] : 0;
+        kv_map_page(db->file, c->super.sequence + 1, page, next, c->map + from, left < KV_MP_BYTES ? left : KV_MP_BYTES, bytes);
+        kv_status status = kv_file_write(db->file, (uint64_t)page * KV_PAGE_BYTES, bytes, sizeof bytes, NULL);
+        if (status != KV_OK) return status;
+    }
+    return KV_OK;
+}
+
+/* Write up to `limit` nodes. */
+static kv_status write_some(kv_db *db, uint32_t limit) {
+    kv_checkpoint *c = &db->checkpoint;
+    kv_status status = KV_OK;
+    if (c->next < c->page_count)
+        status = kv_nodes_write(db->nodes, c->pages, c->page_count, &c->next, limit);
+    else
+        status = write_map(db);
+    if (status != KV_OK) {
+        drop(db);
+        return kv_db_fail(db, status);
+    }
+    if (c->next == c->page_count && c->map_next == c->map_page_count) {
+        c->phase = KV_CHECKPOINT_WRITTEN;
+        free(c->pages);
+        free(c->map);
+        c->pages = NULL;
+        c->map = NULL;
+    }
+    return KV_OK;
+}
+
+kv_status kv_checkpoint_step(kv_db *db, uint64_t bytes) {
+    kv_checkpoint *c = &db->checkpoint;
+    if (db->txn.state != KV_TXN_NONE || db->read_only || db->file->poisoned) return KV_OK;
+    if (c->phase == KV_CHECKPOINT_IDLE && (tail_exceeds(db, 1) || db->collection.waiting >= 8)) {
+        kv_status status = begin(db);
+        if (status != KV_OK && tail_exceeds(db, HARD)) return status;
+        if (status != KV_OK) return KV_OK; /* it is tried again with the next commit */
+    }
+    if (c->phase != KV_CHECKPOINT_WRITING) return KV_OK;
+    if (tail_exceeds(db, HARD)) return KV_AGAIN;
+    /* Be done when half as much log again has been written. */
+    uint64_t pages = (uint64_t)(c->page_count + c->map_page_count) * 2 * (bytes + KV_RECORD_HEADER_BYTES) / interval(db) + 2;
+    (void)write_some(db, pages > PAGES_A_STEP ? PAGES_A_STEP : (uint32_t)pages);
+    return KV_OK;
+}
+
+kv_status kv_checkpoint_finish(kv_db *db) {
+    kv_checkpoint *c = &db->checkpoint;
+    if (c->phase == KV_CHECKPOINT_IDLE) {
+        kv_status status = begin(db);
+        if (status != KV_OK) return status;
+    }
+    c->wanted = true;
+    if (c->phase != KV_CHECKPOINT_WRITING) return KV_OK;
+    kv_status status = write_some(db, PAGES_A_STEP);
+    return status == KV_OK && c->phase == KV_CHECKPOINT_WRITING ? KV_AGAIN : status;
+}
+
+/* ---- flushes ---- */
+
+bool kv_checkpoint_waits_for_flush(const kv_db *db) {
+    return db->checkpoint.phase == KV_CHECKPOINT_WRITTEN || db->checkpoint.phase == KV_CHECKPOINT_SUPERBLOCK;
+}
+
+bool kv_checkpoint_wants_flush(const kv_db *db) {
+    return db->superblock_pending ||
+           (kv_checkpoint_waits_for_flush(db) && (db->checkpoint.wanted || tail_exceeds(db, HARD)));
+}
+
+void kv_checkpoint_flush_begins(kv_db *db) {
+    kv_checkpoint *c = &db->checkpoint;
+    db->superblock_flushing = db->superblock_pending;
+    c->flushing = kv_checkpoint_waits_for_flush(db);
+    if (c->phase == KV_CHECKPOINT_WRITTEN && kv_file_size(db->file, &db->flushing_size) != KV_OK) c->flushing = false;
+}
+
+static void complete(kv_db *db) {
+    kv_checkpoint *c = &db->checkpoint;
+    kv_file *file = db->file;
+    uint32_t slot = file->super.sequence & 1;
+    uint32_t given_up = db->slot_pin[slot];
+    db->slot_pin[slot] = c->pin;
+    file->slot_generation[slot] = kv_position_generation(file, c->super.replay);
+    db->tail_records -= c->tail_records;
+    db->tail_bytes -= c->tail_bytes;
+    free(db->map_pages);
+    db->map_pages = c->map_pages;
+    db->map_page_count = c->map_page_count;
+    c->map_pages = NULL;
+    forget(c);
+    kv_nodes_unpin(db->nodes, given_up);
+    kv_collect_release(db);
+}
+
+void kv_checkpoint_flushed(kv_db *db) {
+    kv_checkpoint *c = &db->checkpoint;
+    kv_file *file = db->file;
+    if (db->superblock_flushing) db->superblock_pending = db->superblock_flushing = false;
+    if (!c->flushing) return;
+    c->flushing = false;
+    if (c->phase == KV_CHECKPOINT_SUPERBLOCK) {
+        complete(db);
+        return;
+    }
+    c->super.sequence = file->super.sequence;
+    c->super.durable = db->durable > c->super.replay ? db->durable : c->super.replay; /* the flush has covered both */
+    c->super.file_bytes = db->flushing_size;
+    kv_superblock before = file->super;
+    file->super = c->super;
+    c->phase = KV_CHECKPOINT_SUPERBLOCK;
+    if (kv_superblock_write(file) != KV_OK) { /* into allocated space: it poisons, and the next call says so */
+        file->super = before;
+        file->poisoned = true;
+    }
+}
+
+/* ---- closing ---- */
+
+/* A superblock that refers to the newest checkpoint, and tells what is durable now: all that was written. */
+static kv_status update_superblock(kv_db *db) {
+    kv_file *file = db->file;
+    file->super.durable = db->durable > file->super.durable ? db->durable : file->super.durable;
+    file->super.commit = db->last_commit;
+    kv_status status = kv_file_size(file, &file->super.file_bytes);
+    if (status == KV_OK) status = kv_superblock_write(file);
+    if (status == KV_OK) db->superblock_pending = true;
+    return status == KV_OK ? KV_OK : kv_db_fail(db, status);
+}
+
+kv_status kv_db_close_mark(kv_db *db) {
+    if (db->file->poisoned) return KV_POISONED;
+    if (db->read_only) return KV_OK;
+    if (db->txn.state != KV_TXN_NONE || db->compaction.open) return KV_BUSY;
+    bool small = db->tail_bytes <= SMALL_TAIL_BYTES && db->tail_records <= SMALL_TAIL_RECORDS;
+    kv_status status = KV_OK;
+    if (db->checkpoint.phase != KV_CHECKPOINT_IDLE || (!small && !kv_checkpoint_is_current(db)))
+        status = kv_checkpoint_finish(db);
+    if (status == KV_AGAIN || status == KV_IO) return status; /* without space or memory the log has it all the same */
+    status = kv_db_sync_begin(db);
+    if (status != KV_OK) return status;
+    if (db->checkpoint.phase != KV_CHECKPOINT_IDLE) return KV_AGAIN;
+    if (db->file->super.durable >= db->durable) return KV_OK;
+    status = update_superblock(db);
+    return status == KV_OK ? kv_db_sync_begin(db) : status;
+}
+
+void kv_checkpoint_end(kv_db *db) {
+    forget(&db->checkpoint);
+    free(db->map_pages);
+    db->map_pages = NULL;
+    db->map_page_count = 0;
+}

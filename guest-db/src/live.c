@@ -1,0 +1,88 @@
+/* How many bytes of each sector the newest version refers to. Collection looks for the emptiest sector by these counts, but frees
+ * none before it has looked up every record in it: a wrong count can cost space, never data. */
+#include <stdlib.h>
+
+#include "db.h"
+
+#define COMPACT_FROM (64u << 10) /* changes of a transaction before they are summed up by sector */
+
+uint64_t kv_record_span(uint32_t key_length, uint32_t value_length) {
+    return KV_ALIGN8((uint64_t)KV_RECORD_HEADER_BYTES + key_length + value_length);
+}
+
+static void change(kv_db *db, uint64_t sector, int64_t bytes) {
+    if (sector >= db->file->sector_count) return;
+    kv_sector *s = &db->file->sectors[sector];
+    int64_t live = (int64_t)s->live + bytes;
+    s->live = (uint32_t)(live < 0 ? 0 : live > UINT32_MAX ? UINT32_MAX : live);
+}
+
+static int by_sector(const void *a, const void *b) {
+    const kv_live_change *x = a, *y = b;
+    return x->sector < y->sector ? -1 : x->sector > y->sector;
+}
+
+/* Sum up what the innermost savepoint has. */
+static void sum_up(kv_live *live) {
+    kv_live_change *changes = live->changes + live->floor;
+    uint32_t count = live->count - live->floor, kept = 0;
+    qsort(changes, count, sizeof *changes, by_sector);
+    for (uint32_t i = 0; i < count; i++) {
+        if (kept > 0 && changes[kept - 1].sector == changes[i].sector)
+            changes[kept - 1].bytes += changes[i].bytes;
+        else
+            changes[kept++] = changes[i];
+    }
+    live->count = live->floor + kept;
+}
+
+static bool note(kv_live *live, uint64_t sector, int64_t bytes) {
+    for (uint32_t back = 1; back <= 2 && live->count >= live->floor + back; back++) {
+        kv_live_change *last = &live->changes[live->count - back];
+        if (last->sector != sector) continue;
+        last->bytes += bytes;
+        return true;
+    }
+    if (live->count == live->capacity) {
+        if (live->count - live->floor >= COMPACT_FROM) sum_up(live);
+        if (live->count >= live->capacity / 2) {
+            uint32_t capacity = live->capacity == 0 ? 64 : 2 * live->capacity;
+            kv_live_change *grown =
+                capacity > UINT32_MAX / sizeof *grown ? NULL : realloc(live->changes, capacity * sizeof *grown);
+            if (grown == NULL) return false;
+            live->changes = grown;
+            live->capacity = capacity;
+        }
+    }
+    live->changes[live->count++] = (kv_live_change){sector, bytes};
+    return true;
+}
+
+void kv_live_add(kv_db *db, kv_key key, const kv_place *place, int sign) {
+    uint64_t sector, start = place->offset - key.length - KV_RECORD_HEADER_BYTES;
+    if (!kv_stored_sector(db->file, start, &sector)) return;
+    int64_t bytes = sign * (int64_t)kv_record_span(key.length, place->length);
+    if (db->txn.state == KV_TXN_NONE || !note(&db->live, sector, bytes)) change(db, sector, bytes);
+}
+
+void kv_live_commit(kv_db *db) {
+    kv_live *live = &db->live;
+    for (uint32_t i = 0; i < live->count; i++) change(db, live->changes[i].sector, live->changes[i].bytes);
+    kv_live_roll_back(db, 0, 0);
+}
+
+void kv_live_roll_back(kv_db *db, uint32_t count, uint32_t floor) {
+    kv_live *live = &db->live;
+    live->count = count;
+    live->floor = floor;
+    if (count > 0 || live->capacity <= COMPACT_FROM) return;
+    free(live->changes);
+    *live = (kv_live){NULL, 0, 0, 0};
+}
+
+uint64_t kv_live_total(const kv_db *db, uint16_t type) {
+    uint64_t total = 0;
+    for (uint64_t i = 0; i < db->file->sector_count; i++)
+        if (db->file->sectors[i].type == type) total += db->file->sectors[i].live;
+    return total;
+}
