@@ -214,7 +214,9 @@ typedef struct kv_open_options {
     uint64_t cache_bytes;  /* 0: KV_CACHE_DEFAULT */
 } kv_open_options;
 #define KV_CACHE_DEFAULT (256u << 20)
+#ifndef KV_CACHE_MIN
 #define KV_CACHE_MIN (4u << 20)
+#endif
 
 /* db.c: opening, closing, reading, and what all writes begin with. */
 kv_status kv_db_open(const kv_open_options *options, kv_db **db);

@@ -17,9 +17,13 @@
 #include "kv_guest.h"
 
 #define KV_NODE_BYTES KV_PAGE_BYTES
+#ifndef KV_FRAMES_PER_CHUNK
 #define KV_FRAMES_PER_CHUNK 256u
+#endif
 #define KV_CHUNKS_MAX 3072u /* 3 GiB of nodes in memory */
+#ifndef KV_FRAMES_MIN
 #define KV_FRAMES_MIN 128u
+#endif
 #define KV_PINS_MAX (KV_CURSORS_MAX + KV_SNAPSHOTS_MAX + 16u)
 #define KV_NO_PIN UINT32_MAX
 #define KV_RETIRED ((uint64_t)1 << 63) /* in kv_pages.made: the newest version does not refer to it */

@@ -27,7 +27,9 @@ static void look(const history *h, uint32_t flags, outcome *o, const char *what,
         kv_value_ref ref;
         kv_key k = {(const uint8_t *)name, (uint32_t)sprintf(name, "k%u", key)};
         uint32_t value = h->after[h->commits].values[key];
-        status = kv_db_get(db, 0, k, KV_VIEW_PUBLISHED, &ref);
+        uint32_t table;
+        status = find_table(db, key, KV_VIEW_PUBLISHED, &table);
+        if (status == KV_OK) status = kv_db_get(db, table, k, KV_VIEW_PUBLISHED, &ref);
         if (status == KV_CORRUPT) {
             told = true;
             continue;

@@ -40,7 +40,7 @@ void value_bytes(uint32_t value, uint8_t *to, uint32_t from, uint32_t length) {
 }
 
 kv_status try_open(uint32_t flags, kv_db **db) {
-    kv_open_options options = {.path = DATABASE, .flags = flags, .sector_bytes = SECTOR, .random_seed = 99};
+    kv_open_options options = {.path = DATABASE, .flags = flags, .sector_bytes = SECTOR, .random_seed = 99, .cache_bytes = 1};
     kv_status status = kv_db_open(&options, db);
     if (status != KV_OK) {
         kv_db_free(*db);
@@ -49,10 +49,41 @@ kv_status try_open(uint32_t flags, kv_db **db) {
     return status;
 }
 
+static kv_key table_name(uint32_t index) { return (kv_key){(const uint8_t *)(index == 1 ? "first" : "second"), index == 1 ? 5 : 6}; }
+
+kv_status find_table(kv_db *db, uint32_t key, uint32_t view, uint32_t *table) {
+    const kv_state *state;
+    kv_file *file;
+    *table = 0;
+    if (key % TABLES == 0) return KV_OK;
+    CHECK_EQUAL(kv_db_state(db, view, &state, &file), KV_OK);
+    return kv_table_find(db, file->nodes, state, table_name(key % TABLES), table);
+}
+
+/* UINT32_MAX: there is none. */
+static uint32_t table_of(kv_db *db, uint32_t key, uint32_t view) {
+    uint32_t table;
+    kv_status status = find_table(db, key, view, &table);
+    CHECK(status == KV_OK || status == KV_NOT_FOUND);
+    return status == KV_OK ? table : UINT32_MAX;
+}
+
+static void make_tables(kv_db *db) {
+    CHECK_EQUAL(kv_txn_begin(db), KV_OK);
+    for (uint32_t i = 1; i < TABLES; i++) {
+        uint32_t table;
+        kv_status status = kv_table_create(db, table_name(i), &table);
+        CHECK(status == KV_OK || status == KV_EXISTS);
+    }
+    CHECK_EQUAL(kv_txn_commit(db, 0), KV_OK);
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+}
+
 kv_db *open_database(uint32_t flags) {
     kv_db *db;
     kv_status status = try_open(flags, &db);
     CHECK_EQUAL(status, KV_OK);
+    if ((flags & KV_OPEN_CREATE) && db->last_commit == 0) make_tables(db);
     return db;
 }
 
@@ -93,11 +124,12 @@ static kv_status put_in_transaction(kv_db *db, uint32_t key, uint32_t value) {
     char name[16];
     kv_value_ref existing;
     uint32_t length = value_length(value);
+    uint32_t table = table_of(db, key, KV_VIEW_TRANSACTION);
     if (length <= KV_INLINE_MAX) {
         value_bytes(value, bytes, 0, length);
-        return kv_txn_put(db, 0, key_of(key, name), bytes, length, 0, &existing);
+        return kv_txn_put(db, table, key_of(key, name), bytes, length, 0, &existing);
     }
-    kv_status status = kv_value_begin(db, 0, key_of(key, name), length, 0);
+    kv_status status = kv_value_begin(db, table, key_of(key, name), length, 0);
     for (uint32_t done = 0; done < length && status == KV_OK;) {
         uint32_t chunk = length - done < 50000 ? length - done : 50000;
         value_bytes(value, bytes, done, chunk);
@@ -116,21 +148,51 @@ static uint32_t new_value(history *h, bool may_be_large) {
     return value;
 }
 
+/* Drop a table and make it again: its keys are gone. */
+static kv_status renew_table(kv_db *db, contents *now, uint32_t index) {
+    kv_status status;
+    while ((status = kv_table_drop(db, table_name(index))) == KV_AGAIN) {}
+    uint32_t table;
+    if (status == KV_OK) status = kv_table_create(db, table_name(index), &table);
+    for (uint32_t key = index; key < KEYS; key += TABLES) now->values[key] = 0;
+    return status;
+}
+
+static kv_status random_operation(kv_db *db, history *h, contents *now) {
+    uint32_t key = (uint32_t)(test_random(&h->random) % KEYS);
+    char name[16];
+    if (test_random(&h->random) % 40 == 0) return renew_table(db, now, 1 + key % (TABLES - 1));
+    if (test_random(&h->random) % 4 != 0) {
+        uint32_t value = new_value(h, true);
+        kv_status status = put_in_transaction(db, key, value);
+        now->values[key] = value;
+        return status;
+    }
+    kv_status status = kv_txn_delete(db, table_of(db, key, KV_VIEW_TRANSACTION), key_of(key, name));
+    if (status == KV_NOT_FOUND) status = now->values[key] == 0 ? KV_OK : KV_CORRUPT;
+    now->values[key] = 0;
+    return status;
+}
+
 static kv_status random_transaction(kv_db *db, history *h, contents *now, uint32_t operations) {
     kv_status status;
+    contents kept[4];
+    uint32_t depth = 0;
     while ((status = kv_txn_begin(db)) == KV_AGAIN) {}
     if (status != KV_OK) return status;
     for (uint32_t i = 0; i < operations && status == KV_OK; i++) {
-        uint32_t key = (uint32_t)(test_random(&h->random) % KEYS);
-        char name[16];
-        if (test_random(&h->random) % 4 == 0) {
-            status = kv_txn_delete(db, 0, key_of(key, name));
-            if (status == KV_NOT_FOUND) status = now->values[key] == 0 ? KV_OK : KV_CORRUPT;
-            now->values[key] = 0;
+        uint32_t kind = (uint32_t)(test_random(&h->random) % 8);
+        if (kind == 0 && depth < 4) {
+            kept[depth++] = *now;
+            status = kv_savepoint_begin(db);
+        } else if (kind == 1 && depth > 0) {
+            *now = kept[--depth];
+            status = kv_savepoint_roll_back(db);
+        } else if (kind == 2 && depth > 0) {
+            depth--;
+            status = kv_savepoint_release(db);
         } else {
-            uint32_t value = new_value(h, true);
-            status = put_in_transaction(db, key, value);
-            now->values[key] = value;
+            status = random_operation(db, h, now);
         }
     }
     return status;
@@ -144,6 +206,7 @@ kv_status commit_random(kv_db *db, history *h, bool durable, void (*begun)(uint3
     contents now = h->after[h->commits];
     uint32_t flags = durable ? KV_DURABLE : 0;
     uint32_t kind = (uint32_t)(test_random(&h->random) % 10);
+    if (kind < 5 && db->published.pin != KV_NO_PIN) kind = 5; /* what is published may have another table of that name */
     if (kind == 9) { /* a transaction that is rolled back */
         contents unused = now;
         kv_status status = random_transaction(db, h, &unused, 3);
@@ -163,8 +226,8 @@ kv_status commit_random(kv_db *db, history *h, bool durable, void (*begun)(uint3
         h->after[++h->commits] = now;
         begun(h->commits);
         do
-            status = remove ? kv_db_delete(db, 0, key_of(key, name), flags)
-                            : kv_db_put(db, 0, key_of(key, name), bytes, length, flags, &existing);
+            status = remove ? kv_db_delete(db, table_of(db, key, KV_VIEW_PUBLISHED), key_of(key, name), flags)
+                            : kv_db_put(db, table_of(db, key, KV_VIEW_PUBLISHED), key_of(key, name), bytes, length, flags, &existing);
         while (status == KV_AGAIN);
     } else {
         begun(h->commits + 1);
@@ -203,10 +266,10 @@ static bool equal(const contents *expected, const uint32_t *found_length, uint8_
 }
 
 /* A guess whose key is right must name the very record that the tree names. */
-static void check_guess(kv_db *db, kv_key key, kv_status status, const kv_value_ref *ref) {
+static void check_guess(kv_db *db, uint32_t table, kv_key key, kv_status status, const kv_value_ref *ref) {
     kv_value_ref guess;
     for (int again = 0; again < 2; again++) { /* the first call may put the entry in */
-        if (kv_db_get(db, 0, key, KV_VIEW_PUBLISHED | KV_VIEW_MAY_GUESS, &guess) != KV_OK) {
+        if (kv_db_get(db, table, key, KV_VIEW_PUBLISHED | KV_VIEW_MAY_GUESS, &guess) != KV_OK) {
             CHECK_EQUAL(status, KV_NOT_FOUND);
             continue;
         }
@@ -215,6 +278,7 @@ static void check_guess(kv_db *db, kv_key key, kv_status status, const kv_value_
         CHECK_EQUAL(kv_file_read(db->file, guess.offset, record, KV_RECORD_HEADER_BYTES + key.length), KV_OK);
         if (kv_load16(record + KV_RH_KEY_LENGTH) != key.length) continue;
         if (memcmp(record + KV_RECORD_HEADER_BYTES, key.data, key.length) != 0) continue;
+        if (kv_load32(record + KV_RH_TABLE) != table) continue;
         CHECK_EQUAL(status, KV_OK);
         CHECK_EQUAL(guess.offset + KV_RECORD_HEADER_BYTES + key.length, ref->offset);
         CHECK_EQUAL(kv_load32(record + KV_RH_VALUE_LENGTH), ref->length);
@@ -223,15 +287,35 @@ static void check_guess(kv_db *db, kv_key key, kv_status status, const kv_value_
     }
 }
 
+/* How many keys a cursor finds in a table, and that the count agrees. */
+static uint64_t walk_table(kv_db *db, uint32_t table) {
+    static _Alignas(8) uint8_t buffer[1 << 16];
+    uint32_t handle;
+    uint64_t batch, walked = 0, counted;
+    CHECK_EQUAL(kv_cursor_open(db, table, (kv_key){NULL, 0}, (kv_key){NULL, 0}, KV_VIEW_PUBLISHED, 0, &handle), KV_OK);
+    do {
+        CHECK_EQUAL(kv_cursor_next(db, handle, 7, buffer, sizeof buffer, &batch), KV_OK);
+        walked += batch;
+    } while (batch > 0);
+    CHECK_EQUAL(kv_cursor_close(db, handle), KV_OK);
+    CHECK_EQUAL(kv_db_count(db, table, KV_VIEW_PUBLISHED, &counted), KV_OK);
+    CHECK_EQUAL(counted, walked);
+    return walked;
+}
+
 uint32_t search_commit(kv_db *db, const history *h, uint32_t low, uint32_t high) {
     uint32_t lengths[KEYS] = {0};
     uint8_t *found[KEYS] = {NULL};
-    uint64_t present = 0, counted;
+    uint64_t present = 0, walked = 0;
+    for (uint32_t key = 1; key < TABLES; key++)
+        if (table_of(db, key, KV_VIEW_PUBLISHED) == UINT32_MAX) return NO_COMMIT; /* each commit leaves them all */
     for (uint32_t key = 0; key < KEYS; key++) {
         char name[16];
         kv_value_ref ref;
-        kv_status status = kv_db_get(db, 0, key_of(key, name), KV_VIEW_PUBLISHED, &ref);
-        check_guess(db, key_of(key, name), status, &ref);
+        uint32_t table = table_of(db, key, KV_VIEW_PUBLISHED);
+        if (key < TABLES) walked += walk_table(db, table);
+        kv_status status = kv_db_get(db, table, key_of(key, name), KV_VIEW_PUBLISHED, &ref);
+        check_guess(db, table, key_of(key, name), status, &ref);
         if (status == KV_NOT_FOUND) continue;
         CHECK_EQUAL(status, KV_OK);
         lengths[key] = ref.length;
@@ -239,18 +323,7 @@ uint32_t search_commit(kv_db *db, const history *h, uint32_t low, uint32_t high)
         read_value(db, &ref, found[key]);
         present++;
     }
-    CHECK_EQUAL(kv_db_count(db, 0, KV_VIEW_PUBLISHED, &counted), KV_OK);
-    CHECK_EQUAL(counted, present);
-    uint32_t handle;
-    uint64_t batch, walked = 0;
-    static _Alignas(8) uint8_t buffer[1 << 16];
-    CHECK_EQUAL(kv_cursor_open(db, 0, (kv_key){NULL, 0}, (kv_key){NULL, 0}, KV_VIEW_PUBLISHED, 0, &handle), KV_OK);
-    do {
-        CHECK_EQUAL(kv_cursor_next(db, handle, 7, buffer, sizeof buffer, &batch), KV_OK);
-        walked += batch;
-    } while (batch > 0);
     CHECK_EQUAL(walked, present);
-    CHECK_EQUAL(kv_cursor_close(db, handle), KV_OK);
     uint32_t commit = NO_COMMIT;
     for (uint32_t i = high + 1; i-- > low && commit == NO_COMMIT;)
         if (equal(&h->after[i], lengths, found)) commit = i;

@@ -6,6 +6,7 @@
 #include "test.h"
 
 #define KEYS 48u /* keys "k0".. */
+#define TABLES 3u /* key n is in table n % TABLES: the default one, and two named ones */
 #define DATABASE "/db/test.kv"
 
 /* A value is told by its number: length and bytes follow from it. 0: no such key. */
@@ -29,7 +30,9 @@ void history_free(history *h);
 uint32_t value_length(uint32_t value);
 void value_bytes(uint32_t value, uint8_t *to, uint32_t from, uint32_t length);
 
-kv_db *open_database(uint32_t flags); /* must succeed */
+kv_db *open_database(uint32_t flags); /* must succeed; makes the tables of a new database */
+/* The number of the table of a key, or KV_NOT_FOUND. */
+kv_status find_table(kv_db *db, uint32_t key, uint32_t view, uint32_t *table);
 kv_status try_open(uint32_t flags, kv_db **db); /* frees on failure */
 
 void close_cleanly(kv_db *db); /* flush, mark, free */

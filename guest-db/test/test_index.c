@@ -1,0 +1,162 @@
+/* An index that does not fit the memory for it: thousands of keys against an array, with reopening, snapshots, rolled-back
+ * transactions and compaction; everything that is evicted comes back as it was. */
+#include "disk.h"
+#include "workload.h"
+
+#define MANY 9000u
+
+typedef struct model {
+    uint32_t version[MANY]; /* 0: no such key */
+    uint64_t present;
+} model;
+
+static kv_key key_of(uint32_t key, char *to) {
+    return (kv_key){(const uint8_t *)to, (uint32_t)sprintf(to, "%08x-%u", key * 2654435761u, key)};
+}
+
+static uint32_t length_of(uint32_t version) { return version * 37u % 90u; }
+
+static void set(model *m, uint32_t key, uint32_t version) {
+    m->present += (uint64_t)(version != 0) - (m->version[key] != 0);
+    m->version[key] = version;
+}
+
+static kv_status write_one(kv_db *db, model *m, uint32_t key, uint32_t version, uint32_t flags) {
+    uint8_t value[KV_INLINE_MAX];
+    char name[32];
+    kv_value_ref existing;
+    kv_status status;
+    uint32_t length = length_of(version);
+    memset(value, (int)(version & 0xFF), length);
+    bool in_txn = flags & KV_IN_TRANSACTION, remove = version == 0;
+    if (remove && m->version[key] == 0) return KV_OK;
+    do
+        status = remove ? (in_txn ? kv_txn_delete(db, 0, key_of(key, name)) : kv_db_delete(db, 0, key_of(key, name), flags))
+                        : (in_txn ? kv_txn_put(db, 0, key_of(key, name), value, length, 0, &existing)
+                                  : kv_db_put(db, 0, key_of(key, name), value, length, flags, &existing));
+    while (status == KV_AGAIN);
+    set(m, key, version);
+    return status == KV_NEEDS_SYNC ? kv_db_flush(db) : status;
+}
+
+static void expect(kv_db *db, const model *m, uint32_t view, uint32_t every) {
+    uint64_t count;
+    CHECK_EQUAL(kv_db_count(db, 0, view, &count), KV_OK);
+    CHECK_EQUAL(count, m->present);
+    for (uint32_t key = 0; key < MANY; key += every) {
+        char name[32];
+        kv_value_ref ref;
+        kv_status status = kv_db_get(db, 0, key_of(key, name), view, &ref);
+        CHECK_EQUAL(status, m->version[key] == 0 ? KV_NOT_FOUND : KV_OK);
+        if (status == KV_OK) CHECK_EQUAL(ref.length, length_of(m->version[key]));
+    }
+}
+
+/* Both ways through all keys, in batches between which others use the memory. */
+static void expect_order(kv_db *db, const model *m, uint32_t view) {
+    static _Alignas(8) uint8_t batch[1 << 15];
+    for (uint32_t flags = 0; flags <= KV_CURSOR_REVERSE; flags += KV_CURSOR_REVERSE) {
+        uint32_t handle;
+        uint64_t count, seen = 0;
+        uint8_t last[KV_KEY_MAX];
+        uint32_t last_length = 0;
+        CHECK_EQUAL(kv_cursor_open(db, 0, (kv_key){NULL, 0}, (kv_key){NULL, 0}, view, flags, &handle), KV_OK);
+        do {
+            CHECK_EQUAL(kv_cursor_next(db, handle, 300, batch, sizeof batch, &count), KV_OK);
+            const uint8_t *at = batch;
+            for (uint64_t i = 0; i < count; i++, seen++) {
+                const kv_entry *entry = (const kv_entry *)(const void *)at;
+                kv_key key = {at + sizeof *entry, entry->key_length}, before = {last, last_length};
+                if (seen > 0) CHECK(flags ? kv_compare(key, before) < 0 : kv_compare(before, key) < 0);
+                memcpy(last, key.data, last_length = key.length);
+                at += entry->next;
+            }
+        } while (count > 0);
+        CHECK_EQUAL(seen, m->present);
+        CHECK_EQUAL(kv_cursor_close(db, handle), KV_OK);
+    }
+}
+
+static void test_more_than_fits(void) {
+    static model now, kept, before;
+    uint64_t random = 17;
+    disk_reset();
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    for (uint32_t round = 1; round <= 12; round++) {
+        bool large = round % 3 == 1, undo = round % 4 == 2;
+        uint32_t snapshot = UINT32_MAX;
+        if (round % 5 == 3) {
+            CHECK_EQUAL(kv_snapshot_open(db, &snapshot), KV_OK);
+            kept = now;
+        }
+        before = now;
+        if (large || undo) CHECK_EQUAL(kv_txn_begin(db) == KV_AGAIN ? kv_txn_begin(db) : KV_OK, KV_OK);
+        for (uint32_t i = 0; i < (large ? 6000u : 700u); i++) {
+            uint32_t key = (uint32_t)(test_random(&random) % MANY), version = test_random(&random) % 5 == 0 ? 0 : round * 7 + i % 7;
+            CHECK_EQUAL(write_one(db, &now, key, version, large || undo ? KV_IN_TRANSACTION : 0), KV_OK);
+        }
+        if (large || undo) expect(db, &now, KV_VIEW_TRANSACTION, 13);
+        if (large || undo) expect(db, &before, KV_VIEW_PUBLISHED, 13);
+        if (undo) {
+            CHECK_EQUAL(kv_txn_rollback(db), KV_OK);
+            now = before;
+        } else if (large) {
+            kv_status status = kv_txn_commit(db, KV_DURABLE);
+            CHECK(status == KV_NEEDS_SYNC);
+        }
+        CHECK_EQUAL(kv_db_flush(db), KV_OK);
+        expect(db, &now, KV_VIEW_PUBLISHED, 1);
+        if (snapshot != UINT32_MAX) {
+            expect(db, &kept, KV_VIEW_SNAPSHOT + snapshot, 3);
+            expect_order(db, &kept, KV_VIEW_SNAPSHOT + snapshot);
+            CHECK_EQUAL(kv_snapshot_close(db, snapshot), KV_OK);
+        }
+        if (round % 2 == 0) expect_order(db, &now, KV_VIEW_PUBLISHED);
+        check_clean(db, "more than fits");
+        if (round == 7) CHECK_EQUAL(compact_database(db), KV_OK);
+        if (round % 3 == 2) {
+            if (round % 2) close_cleanly(db); else kv_db_free(db);
+            db = open_database(KV_OPEN_READ_ONLY);
+            expect(db, &now, KV_VIEW_PUBLISHED, 5);
+            kv_db_free(db);
+            db = open_database(0);
+            expect(db, &now, KV_VIEW_PUBLISHED, 1);
+            check_clean(db, "more than fits, reopened");
+        }
+    }
+    kv_guest_stats_result stats;
+    CHECK_EQUAL(kv_db_stats(db, &stats), KV_OK);
+    fprintf(stderr, "    %llu nodes, %llu in memory, %llu read, %llu evicted\n", (unsigned long long)stats.index_nodes,
+            (unsigned long long)stats.cached_nodes, (unsigned long long)stats.node_loads,
+            (unsigned long long)db->nodes->evictions);
+    CHECK(db->nodes->evictions > 1000 && stats.cached_nodes < stats.index_nodes);
+    close_cleanly(db);
+}
+
+/* Opening reads no leaf: a database that was closed cleanly costs as many reads with many keys as with few. */
+static void test_opening_reads_little(void) {
+    static model now;
+    uint64_t reads[2];
+    for (int i = 0; i < 2; i++) {
+        disk_reset();
+        memset(&now, 0, sizeof now);
+        kv_db *db = open_database(KV_OPEN_CREATE);
+        for (uint32_t key = 0; key < (i ? MANY : 60u); key++) CHECK_EQUAL(write_one(db, &now, key, 3, 0), KV_OK);
+        close_cleanly(db);
+        disk_fail(UINT64_MAX, 0, false, true);
+        db = open_database(KV_OPEN_READ_ONLY);
+        reads[i] = disk_operations();
+        disk_heal();
+        expect(db, &now, KV_VIEW_PUBLISHED, 7);
+        kv_db_free(db);
+    }
+    fprintf(stderr, "    %llu reads with 60 keys, %llu with %u\n", (unsigned long long)reads[0], (unsigned long long)reads[1], MANY);
+    CHECK(reads[1] < reads[0] + 60);
+}
+
+int main(void) {
+    RUN(test_more_than_fits);
+    RUN(test_opening_reads_little);
+    disk_reset();
+    return 0;
+}
