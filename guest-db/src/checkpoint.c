@@ -8,7 +8,7 @@
 #include "db.h"
 
 #ifndef KV_CHECKPOINT_BYTES_MIN
-#define KV_CHECKPOINT_BYTES_MIN (4u << 20)
+#define KV_CHECKPOINT_BYTES_MIN (2u << 20)
 #endif
 #define KV_CHECKPOINT_BYTES_MAX (32u << 20) /* of log behind the last checkpoint, before the next begins */
 #ifndef KV_CHECKPOINT_RECORDS
@@ -149,7 +149,8 @@ static kv_status write_some(kv_db *db, uint32_t limit) {
 kv_status kv_checkpoint_step(kv_db *db, uint64_t bytes) {
     kv_checkpoint *c = &db->checkpoint;
     if (db->txn.state != KV_TXN_NONE || db->read_only || db->file->poisoned) return KV_OK;
-    if (c->phase == KV_CHECKPOINT_IDLE && (tail_exceeds(db, 1) || db->collection.waiting >= 8)) {
+    bool for_space = db->file->full && (db->tail_bytes > SMALL_TAIL_BYTES || db->collection.waiting > 0);
+    if (c->phase == KV_CHECKPOINT_IDLE && (tail_exceeds(db, 1) || db->collection.waiting >= 8 || for_space)) {
         kv_status status = begin(db);
         if (status != KV_OK && tail_exceeds(db, HARD)) return status;
         if (status != KV_OK) return KV_OK; /* it is tried again with the next commit */

@@ -39,6 +39,7 @@ static uint64_t choose(const kv_db *db) {
         if (may_be_emptied(db, i) && (best == NONE || s->live < file->sectors[best].live)) best = i;
     }
     if (best == NONE || file->sectors[best].live == 0) return best;
+    if (file->full) return file->sectors[best].live < file->sector_bytes / 8 * 7 ? best : NONE;
     bool due = sectors > KV_COLLECT_RESERVE && ((sectors - KV_COLLECT_RESERVE) << file->sector_shift) > live + live / 2;
     return due ? best : NONE;
 }
@@ -62,6 +63,8 @@ static bool move_if_live(kv_db *db, const kv_record *old, uint64_t value_offset)
     kv_record record = *old;
     record.flags = KV_FLAG_COMMIT;
     record.confirmed = db->durable;
+    /* Its space is taken now: a record that waits for a commit must not become one that cannot be written. */
+    if (kv_log_secure(file, kv_record_bytes(&record)) != KV_OK) return false;
     kv_log_mark mark = kv_log_now(file);
     if (kv_log_append(file, &record, &place) != KV_OK) {
         kv_log_rewind(file, &mark);
@@ -159,7 +162,7 @@ void kv_collect_step(kv_db *db, uint64_t bytes) {
     if (db->txn.state != KV_TXN_NONE || db->compaction.open) return;
     if (c->waiting > 0 && c->released_at != db->nodes->oldest_pin) kv_collect_release(db);
     if (c->sector == NONE) {
-        if (c->looked_at == db->file->next_generation) return; /* nothing was given out since */
+        if (c->looked_at == db->file->next_generation && !db->file->full) return; /* nothing was given out since */
         c->looked_at = db->file->next_generation;
         c->sector = choose(db);
         c->offset = KV_SECTOR_DATA;
@@ -167,6 +170,7 @@ void kv_collect_step(kv_db *db, uint64_t bytes) {
     }
     uint64_t budget = 4 * bytes + 4096;
     if (budget > STEP_BYTES) budget = STEP_BYTES;
+    if (db->file->full) budget = db->file->sector_bytes; /* whoever is killed again and again must get on, too */
     if (db->file->sectors[c->sector].type == KV_SECTOR_VALUES)
         look_at_run(db);
     else

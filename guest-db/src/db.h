@@ -185,6 +185,7 @@ typedef struct kv_db {
     uint64_t last_commit;
     uint64_t last_txn_bytes; /* what the next one will probably take */
     uint64_t position; /* result: where KV_NEEDS_SYNC is satisfied */
+    uint64_t full_commits; /* while the disk was full */
     bool flush_wanted; /* result: a flush would help, but nobody has to wait for it */
     bool superblock_pending, superblock_flushing; /* one was written at the close, and waits for its flush */
     uint64_t tail_records, tail_bytes; /* of the log behind the newest checkpoint that is durable */

@@ -81,6 +81,7 @@ kv_status kv_file_write(kv_file *file, uint64_t offset, const void *from, uint64
             status = KV_IO;
         } else if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) {
             status = KV_DISK_FULL;
+            file->full = true;
         } else if (errno != EINTR) {
             status = KV_IO;
         }
@@ -89,6 +90,16 @@ kv_status kv_file_write(kv_file *file, uint64_t offset, const void *from, uint64
     if (status == KV_OK) return KV_OK;
     if (status == KV_IO) file->poisoned = true;
     return os_failure(file, status, offset + done);
+}
+
+kv_status kv_file_write_zeros(kv_file *file, uint64_t offset, uint64_t length) {
+    static const uint8_t zeros[64u << 10];
+    kv_status status = KV_OK;
+    for (uint64_t done = 0; done < length && status == KV_OK; done += sizeof zeros) {
+        uint64_t left = length - done;
+        status = kv_file_write(file, offset + done, zeros, left < sizeof zeros ? left : sizeof zeros, NULL);
+    }
+    return status;
 }
 
 kv_status kv_file_sync(kv_file *file) {

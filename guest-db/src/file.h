@@ -53,6 +53,9 @@ typedef struct kv_log {
     uint32_t torn;          /* a write that failed reached up to here; 0: none */
 } kv_log;
 
+#define KV_SPARE_SECTORS 3u /* free, and with their space: for deletes, collection and checkpoints on a full disk */
+#define KV_SPARE_PAGES 64u  /* the same of the index */
+
 /* Numbers of sectors, taken from the front and added at the back (or taken from there). */
 typedef struct kv_sector_list {
     uint64_t *numbers;
@@ -71,6 +74,8 @@ typedef struct kv_file {
     uint32_t references;
     uint32_t sector_bytes, sector_shift;
     bool read_only, poisoned;
+    bool full;   /* the last attempt to grow found no space */
+    bool urgent; /* what is being done makes space: it may use what is spared for that */
     kv_superblock super;
     bool slot_damaged;   /* one superblock is not valid */
     kv_sector *sectors;
@@ -99,6 +104,7 @@ kv_status kv_file_read(kv_file *file, uint64_t offset, void *to, uint64_t length
 kv_status kv_file_read_some(kv_file *file, uint64_t offset, void *to, uint64_t length, uint64_t *got);
 /* KV_DISK_FULL leaves the file usable, KV_IO poisons it. `written` may be NULL. */
 kv_status kv_file_write(kv_file *file, uint64_t offset, const void *from, uint64_t length, uint64_t *written);
+kv_status kv_file_write_zeros(kv_file *file, uint64_t offset, uint64_t length);
 kv_status kv_file_sync(kv_file *file); /* data and size; a failure poisons */
 kv_status kv_file_size(kv_file *file, uint64_t *size);
 uint64_t kv_file_random(kv_file *file);
@@ -148,6 +154,8 @@ uint64_t kv_page_sum(const kv_file *file, uint32_t page, const uint8_t *bytes);
 kv_status kv_sectors_read(kv_file *file, const kv_map *map);
 /* Give out `span` sectors, free ones if there are such, else at the end of the file; nothing is written. */
 kv_status kv_sectors_add(kv_file *file, uint16_t type, uint32_t span, uint64_t previous, uint32_t chain, uint64_t *sector);
+/* Have one more spare sector, if there are too few and the file is not tiny. KV_DISK_FULL: there is no space for it. */
+kv_status kv_sectors_spare(kv_file *file);
 void kv_sectors_give_back(kv_file *file, uint64_t sector); /* one that was just given out */
 /* The sector, or its whole run, is free. */
 kv_status kv_sectors_free(kv_file *file, uint64_t sector);

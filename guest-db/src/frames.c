@@ -212,23 +212,17 @@ void kv_nodes_drop_clean(kv_nodes *nodes) {
     }
 }
 
+uint32_t kv_frames_spared(const kv_file *file) {
+    return file == NULL || file->read_only || file->urgent ? 0 : KV_SPARE_PAGES;
+}
+
 kv_status kv_frames_new_sector(kv_file *file, uint64_t *sector) {
     uint64_t before = file->sector_count;
     kv_status status = kv_sectors_add(file, KV_SECTOR_INDEX, 1, 0, 0, sector);
     if (status != KV_OK || file->read_only) return status; /* read only: pages that are never written */
-    if (*sector < before) {
-        status = kv_log_write_header(file, *sector);
-    } else { /* nodes must never fail to be written for want of space: take it now */
-        const uint32_t piece = 64u << 10;
-        uint8_t *zeros = calloc(1, piece);
-        if (zeros == NULL) status = KV_NO_MEMORY;
-        for (uint32_t done = 0; done < file->sector_bytes && status == KV_OK; done += piece) {
-            if (done == 0) kv_sector_encode(file, *sector, zeros);
-            status = kv_file_write(file, kv_sector_offset(file, *sector) + done, zeros, piece, NULL);
-            if (done == 0 && zeros != NULL) memset(zeros, 0, KV_SECTOR_DATA);
-        }
-        free(zeros);
-    }
+    if (*sector >= before) /* nodes must never fail to be written for want of space: take it now */
+        status = kv_file_write_zeros(file, kv_sector_offset(file, *sector), file->sector_bytes);
+    if (status == KV_OK) status = kv_log_write_header(file, *sector);
     if (status != KV_OK) kv_sectors_give_back(file, *sector);
     return status;
 }

@@ -13,4 +13,6 @@ void kv_frames_drop(kv_nodes *nodes, uint32_t page);
 /* An index sector whose space is there: a used one, or a new one, filled with zeros. */
 kv_status kv_frames_new_sector(struct kv_file *file, uint64_t *sector);
 
+uint32_t kv_frames_spared(const struct kv_file *file); /* pages that are to stay free */
+
 #endif

@@ -92,6 +92,45 @@ kv_status kv_log_append(kv_file *file, kv_record *record, kv_place *place) {
     return KV_OK;
 }
 
+kv_status kv_log_secure(kv_file *file, uint32_t bytes) {
+    kv_log *log = &file->log;
+    kv_status status = KV_OK;
+    if (log->end + bytes > file->sector_bytes - KV_SECTOR_TAIL) {
+        status = kv_log_write(file, false);
+        if (status == KV_OK) status = kv_log_begin(file, kv_log_position(file), log->chain, false);
+    }
+    if (status != KV_OK || log->end + bytes <= log->ahead) return status;
+    uint64_t until = ((uint64_t)log->end + bytes + KV_LOG_AHEAD_BYTES) & ~(uint64_t)(KV_LOG_AHEAD_BYTES - 1);
+    if (until > file->sector_bytes) until = file->sector_bytes;
+    uint64_t from = log->ahead > log->start ? log->ahead : log->start; /* what is waiting will be written over it */
+    status = kv_file_write_zeros(file, kv_sector_offset(file, log->sector) + from, until - from);
+    if (status == KV_OK) log->ahead = (uint32_t)until;
+    return status;
+}
+
+kv_status kv_log_secure_urgent(kv_file *file, uint32_t bytes) {
+    kv_log *log = &file->log;
+    kv_status status = kv_log_secure(file, bytes);
+    if (status != KV_DISK_FULL) return status;
+    if (kv_log_is_waiting(file)) {
+        status = kv_log_write(file, false);
+        if (status != KV_OK) return status;
+    }
+    uint64_t previous = kv_log_position(file), behind = log->sector;
+    uint32_t chain = log->chain;
+    bool unused = log->start == 0; /* nothing of it is in the file: as if it had never been begun */
+    if (unused) {
+        previous = file->sectors[behind].previous;
+        chain = file->sectors[behind].chain;
+        if (previous == 0) return KV_DISK_FULL; /* the very first one */
+    }
+    uint64_t spare = kv_sector_list_count(&file->free);
+    if (spare == 0) return KV_DISK_FULL;
+    status = kv_log_begin(file, previous, chain, false);
+    if (status == KV_OK && unused) kv_sectors_give_back(file, behind);
+    return status == KV_OK ? kv_log_secure(file, bytes) : status;
+}
+
 bool kv_log_is_waiting(const kv_file *file) {
     const kv_log *log = &file->log;
     return log->end > log->start && log->end > KV_SECTOR_DATA;

@@ -29,6 +29,10 @@ kv_status kv_log_begin(kv_file *file, uint64_t previous, uint32_t chain, bool wi
 /* Go on in `sector` at `offset`, behind a record with the sum `chain`. */
 kv_status kv_log_resume(kv_file *file, uint64_t sector, uint32_t offset, uint32_t chain);
 
+/* Make sure that the file has space for a record of so many bytes. KV_DISK_FULL: nothing has changed. */
+kv_status kv_log_secure(kv_file *file, uint32_t bytes);
+/* The same for what makes space (file->urgent): go on in a spare sector if need be. What is waiting is written first. */
+kv_status kv_log_secure_urgent(kv_file *file, uint32_t bytes);
 /* Append a record; sets its chain and sum. `place`, if wanted: where its inline value will lie. On failure the log is to
  * be rewound. */
 kv_status kv_log_append(kv_file *file, kv_record *record, kv_place *place);

@@ -138,7 +138,7 @@ kv_status kv_nodes_reserve_pages(kv_nodes *nodes, uint32_t count) {
 
 kv_status kv_nodes_reserve(kv_nodes *nodes, uint32_t count) {
     if (nodes->journaling && (!list_room(&nodes->taken, count) || !list_room(&nodes->retired, count))) return KV_NO_MEMORY;
-    kv_status status = kv_nodes_reserve_pages(nodes, count);
+    kv_status status = kv_nodes_reserve_pages(nodes, count + kv_frames_spared(nodes->file));
     return status == KV_OK ? kv_nodes_ready(nodes, 2 * count) : status;
 }
 

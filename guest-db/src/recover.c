@@ -176,7 +176,7 @@ static kv_status apply(recovery *r, kv_record *record, uint64_t file_offset, boo
         db->recovered.commits += ends_commit;
     }
     db->tail_records++;
-    db->tail_bytes += kv_record_bytes(record);
+    db->tail_bytes += kv_record_bytes(record) + (external ? record->value_length : 0);
     if (record->type == KV_RECORD_PUT) kv_apply_put(db, &target.root, &target.path, record->key, target.there, &place);
     if (record->type == KV_RECORD_DELETE && target.there) kv_apply_delete(db, &target.root, &target.path, record->key);
     if (keyed) kv_target_store(db, &db->head, record->table, &target);
@@ -376,7 +376,10 @@ static kv_status run(recovery *r) {
 kv_status kv_recover(kv_db *db) {
     recovery r = {.db = db, .file = db->file};
     r.loaded.sector = UINT64_MAX;
+    r.file->urgent = true; /* on a full disk it may use what is spared */
     kv_status status = run(&r);
+    r.file->urgent = false;
+    if (status == KV_OK && !db->read_only) (void)kv_sectors_spare(r.file); /* and finds out that it is full */
     kv_chain_free(&r.chain);
     kv_map_free(&r.map);
     kv_map_free(&r.other_map);

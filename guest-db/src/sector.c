@@ -135,8 +135,8 @@ int kv_compare_numbers(const void *a, const void *b) {
 /* Take `span` free sectors in a row, if there are such. */
 static bool take_free(kv_file *file, uint32_t span, uint64_t *sector) {
     kv_sector_list *list = &file->free;
-    uint64_t count = kv_sector_list_count(list);
-    if (count < span) return false;
+    uint64_t count = kv_sector_list_count(list), spared = file->urgent ? 0 : KV_SPARE_SECTORS;
+    if (count < span + spared) return false;
     if (span == 1) {
         *sector = list->numbers[--list->end];
         return true;
@@ -176,6 +176,17 @@ kv_status kv_sectors_add(kv_file *file, uint16_t type, uint32_t span, uint64_t p
                                          .previous = previous,
                                          .chain = chain};
     file->next_generation += span;
+    return KV_OK;
+}
+
+kv_status kv_sectors_spare(kv_file *file) {
+    if (file->sector_count < 2 * KV_SPARE_SECTORS || kv_sector_list_count(&file->free) >= KV_SPARE_SECTORS) return KV_OK;
+    kv_status status = make_room(file, file->sector_count + 1);
+    if (status != KV_OK) return status;
+    status = kv_file_write_zeros(file, kv_sector_offset(file, file->sector_count), file->sector_bytes);
+    if (status == KV_OK) status = kv_sector_list_push(&file->free, file->sector_count);
+    if (status != KV_OK) return status;
+    file->sectors[file->sector_count++] = (kv_sector){.type = 0};
     return KV_OK;
 }
 

@@ -30,8 +30,15 @@ kv_status kv_txn_fail(kv_db *db, kv_status status) {
 }
 
 kv_status kv_txn_append(kv_db *db, kv_record *record, kv_place *place) {
+    kv_file *file = db->file;
     record->commit = db->txn.commit;
-    kv_status status = db->txn.records == UINT32_MAX ? KV_INVALID : kv_log_append(db->file, record, place);
+    kv_status status = db->txn.records == UINT32_MAX ? KV_INVALID : KV_OK;
+    if (status == KV_OK && file->full) { /* a record that waits must not become one that cannot be written */
+        file->urgent = record->type == KV_RECORD_DELETE || record->type == KV_RECORD_DROP;
+        status = file->urgent ? kv_log_secure_urgent(file, kv_record_bytes(record)) : kv_log_secure(file, kv_record_bytes(record));
+        file->urgent = false;
+    }
+    if (status == KV_OK) status = kv_log_append(file, record, place);
     if (status != KV_OK) return kv_txn_fail(db, status);
     db->txn.log_bytes += kv_record_bytes(record);
     if (++db->txn.records % KV_ERA_FROM_RECORDS == 0) kv_hash_fit(&db->hash, db->txn.now.main.count);
@@ -55,6 +62,11 @@ kv_status kv_txn_find(kv_db *db, uint32_t table, kv_key key, kv_root **root, kv_
     if (status == KV_OK) status = kv_check_key(key);
     if (status == KV_OK) status = kv_table_in_txn(db, table, root);
     if (status == KV_OK) status = kv_nodes_reserve(db->nodes, kv_tree_reserve(*root));
+    if (status == KV_DISK_FULL) { /* a delete may use the spared pages; a put is refused where it wants a record */
+        db->file->urgent = true;
+        status = kv_nodes_reserve(db->nodes, kv_tree_reserve(*root));
+        db->file->urgent = false;
+    }
     if (status == KV_OK) status = kv_tree_find(db->nodes, *root, key, path);
     if (status == KV_CORRUPT || status == KV_IO || status == KV_DISK_FULL) return kv_db_fail(db, status);
     return status;
@@ -178,8 +190,11 @@ static kv_status write_mark(kv_db *db, bool durable, bool flushed) {
                       .commit = txn->commit,
                       .confirmed = db->durable,
                       .value_length = txn->records};
-    kv_status status = kv_log_append(db->file, &mark, NULL);
+    db->file->urgent = db->file->full;
+    kv_status status = db->file->full ? kv_log_secure_urgent(db->file, KV_RECORD_HEADER_BYTES) : KV_OK;
+    if (status == KV_OK) status = kv_log_append(db->file, &mark, NULL);
     if (status == KV_OK) status = kv_log_write(db->file, durable);
+    db->file->urgent = false;
     txn->log_bytes += KV_RECORD_HEADER_BYTES;
     db->last_txn_bytes = txn->log_bytes;
     return status == KV_OK ? KV_OK : kv_txn_fail(db, status);

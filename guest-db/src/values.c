@@ -98,6 +98,7 @@ kv_status kv_value_end(kv_db *db) {
     record.flags = KV_FLAG_EXTERNAL;
     record.external = place.offset;
     status = kv_txn_append(db, &record, NULL);
+    db->txn.log_bytes += in->length; /* it counts towards the next checkpoint, after which dead values' space can be used */
     if (status == KV_OK) kv_txn_apply_put(db, in->table, root, &path, key, there, &place);
     return status;
 }

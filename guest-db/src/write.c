@@ -1,6 +1,8 @@
 /* Commits of one record, and how any record reaches the index. */
 #include "db.h"
 
+#define FULL_COMMITS_A_TRY 64u /* on a full disk, to find out whether there is space again */
+
 void kv_apply_put(kv_db *db, kv_root *root, kv_path *path, kv_key key, bool there, const kv_place *place) {
     kv_place old;
     kv_tree_put(db->nodes, root, path, key, there, place, &old);
@@ -31,9 +33,15 @@ kv_status kv_db_writable(const kv_db *db, uint32_t flags) {
 
 /* What each commit pays for before it is made. KV_AGAIN: there is more that cannot wait. */
 kv_status kv_maintain(kv_db *db, uint64_t bytes) {
+    kv_file *file = db->file;
+    file->urgent = true;
     kv_status status = kv_checkpoint_step(db, bytes);
     if (status == KV_OK) kv_collect_step(db, bytes);
-    return status == KV_AGAIN ? kv_checkpoint_finish(db) : status;
+    if (status == KV_AGAIN) status = kv_checkpoint_finish(db);
+    file->urgent = false;
+    bool try = !file->full || ++db->full_commits % FULL_COMMITS_A_TRY == 0;
+    if (try && !file->poisoned && kv_sectors_spare(file) == KV_OK && file->full) file->full = false;
+    return file->poisoned ? kv_db_fail(db, KV_POISONED) : status;
 }
 
 /* Write one record as a commit of its own. */
@@ -55,7 +63,9 @@ static kv_status commit_record(kv_db *db, kv_record *record, uint32_t flags, kv_
 static kv_status prepare(kv_db *db, kv_record *record, uint32_t flags, kv_target *target) {
     kv_status status = kv_db_writable(db, flags);
     if (status == KV_OK) status = kv_check_key(record->key);
+    bool urgent = db->file->urgent;
     if (status == KV_OK) status = kv_maintain(db, kv_record_bytes(record));
+    db->file->urgent = urgent;
     if (status == KV_OK && (flags & KV_DURABLE)) status = kv_publish_hold(db);
     return status == KV_OK ? kv_target_find(db, &db->head, record->table, record->key, target) : status;
 }
@@ -86,14 +96,28 @@ kv_status kv_db_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value,
     return kv_publish_commit(db, 1, kv_record_bytes(&record));
 }
 
+/* A delete makes space: on a full disk it may use what is spared for that. */
+static kv_status delete_record(kv_db *db, kv_record *record, uint32_t flags, kv_target *target) {
+    kv_status status = prepare(db, record, flags, target);
+    if (status == KV_OK && db->file->urgent) {
+        status = kv_log_secure_urgent(db->file, kv_record_bytes(record));
+        if (status != KV_OK) (void)kv_db_fail(db, status);
+    }
+    if (status == KV_OK) return commit_record(db, record, flags, NULL);
+    kv_publish_release(db);
+    return status;
+}
+
 kv_status kv_db_delete(kv_db *db, uint32_t table, kv_key key, uint32_t flags) {
     kv_record record = {.type = KV_RECORD_DELETE, .table = table, .key = key};
     kv_target target;
-    kv_status status = prepare(db, &record, flags, &target);
-    if (status == KV_OK)
-        status = commit_record(db, &record, flags, NULL);
-    else
-        kv_publish_release(db);
+    db->file->urgent = db->file->full;
+    kv_status status = delete_record(db, &record, flags, &target);
+    if (status == KV_DISK_FULL && !db->file->urgent) {
+        db->file->urgent = true;
+        status = delete_record(db, &record, flags, &target);
+    }
+    db->file->urgent = false;
     if (status != KV_OK) return status;
     kv_apply_delete(db, &target.root, &target.path, key);
     kv_target_store(db, &db->head, table, &target);

@@ -23,6 +23,9 @@ static file directory;
 
 static struct { uint64_t left, done; int error; bool armed, sticky, reads, broken; } fault;
 
+static uint64_t limit;
+void disk_limit(uint64_t bytes) { limit = bytes; }
+
 static disk_trace trace;
 static file *traced;
 
@@ -158,6 +161,13 @@ ssize_t disk_pwrite(int fd, const void *from, size_t length, off_t offset) {
         fault.armed = !fault.broken;
         fault.left = 0;
     }
+    if (limit != 0 && (uint64_t)offset + length > limit && (size_t)offset + length > f->size) {
+        if ((uint64_t)offset >= limit) {
+            errno = ENOSPC;
+            return -1;
+        }
+        length = (size_t)(limit - (uint64_t)offset);
+    }
     if ((size_t)offset + length > f->size) resize(f, (size_t)offset + length);
     memcpy(f->bytes + offset, from, length);
     if (f == traced) {
@@ -241,6 +251,7 @@ void disk_put(const char *path, const uint8_t *bytes, size_t size) {
 void disk_reset(void) {
     CHECK(traced == NULL);
     disk_heal();
+    limit = 0;
     fault.done = 0;
     fault.reads = false;
     for (int fd = 0; fd < DESCRIPTORS; fd++) CHECK(descriptors[fd] == NULL); /* leaked */

@@ -25,6 +25,8 @@ void disk_reset(void);
 /* The `n`th operation from now (0: the next) fails with `error`; all after it too when `sticky`. Reads count only
  * with `reads`. */
 void disk_fail(uint64_t n, int error, bool sticky, bool reads);
+/* Files may not grow beyond so many bytes: ENOSPC. 0: no limit. */
+void disk_limit(uint64_t bytes);
 void disk_heal(void);
 /* Operations since disk_fail or disk_reset. */
 uint64_t disk_operations(void);
