@@ -10,10 +10,10 @@ SOURCES := cli.py meson.build pyproject.toml $(shell find kvwasi guest-db build_
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench readme programs conformance lint native-test crash-test torture dev clean
+.PHONY: help demo test bench bench-full bench-profile bench-gate readme programs conformance lint native-test crash-test torture dev clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMPS)/installed ## real data, a writer killed by SIGKILL, the proof that nothing is lost, LMDB beside it
 	@$(BIN)/python bench/demo.py
@@ -21,11 +21,23 @@ demo: $(STAMPS)/installed ## real data, a writer killed by SIGKILL, the proof th
 test: $(STAMPS)/installed ## all tests of the installed package
 	@$(BIN)/pytest
 
-bench: $(STAMPS)/installed ## kvwasi against LMDB, the WASI host against native code; writes bench/results/
+bench: $(STAMPS)/installed ## kvwasi against other stores, the WASI host against native code: ten minutes, to bench/results/
 	@mkdir -p build
+	@$(BIN)/python bench/wasi/case7973.py --turns 3 --directory "$(CURDIR)/build"
+	@$(BIN)/python bench/wasi/calls.py --loops 4 --directory "$(CURDIR)/build"
 	@$(BIN)/python bench/run.py
+
+bench-full: $(STAMPS)/installed ## the same with more turns, redb's table, YCSB and ten million keys: some hours
+	@mkdir -p build
 	@$(BIN)/python bench/wasi/case7973.py --directory "$(CURDIR)/build"
 	@$(BIN)/python bench/wasi/calls.py --directory "$(CURDIR)/build"
+	@$(BIN)/python bench/run.py --size full
+
+bench-profile: $(STAMPS)/installed ## where the time of a get, a put, a synced put and a scan goes
+	@$(BIN)/python bench/profiling.py
+
+bench-gate: $(STAMPS)/installed ## fail if a core operation has become clearly slower, measured against the machine
+	@$(BIN)/python bench/gate.py
 
 readme: ## put the tables of bench/results/ into README.md
 	@$(PYTHON) bench/readme.py

@@ -13,11 +13,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import harness
-from engines import ENGINES, Entry
-from workloads import WORKLOADS, Dataset, numbered
-
 import kvwasi
+from kvwasi.bench import harness, tables
+from kvwasi.bench.engines import Entry, Kvwasi, Lmdb
+from kvwasi.bench.workloads import STORE, Dataset, flat, named, numbered
 from kvwasi.formats import tree
 
 SEED = 7973
@@ -83,9 +82,10 @@ class LostError(Exception):
 def judge(path: Path, groups: Sequence[Sequence[Entry]], acknowledged: int) -> int:
     """How many transactions the database holds: those ``acknowledged``, and perhaps the one in flight."""
     with kvwasi.open(path, "r") as store:
-        held = harness.digest(store.items())
+        held = harness.digest(flat(store.items()))
         for count in (acknowledged, min(acknowledged + 1, len(groups))):
-            if held == harness.digest(entry for group in groups[:count] for entry in group):
+            expected = sorted(entry for group in groups[:count] for entry in group)
+            if held == harness.digest(flat(expected)):
                 return count
         raise LostError(f"{acknowledged} transactions were acknowledged; the database holds something else")
 
@@ -137,11 +137,9 @@ def prove(place: Path, entries: Sequence[Entry], kills: int) -> None:
 
 def race(data: Dataset, turns: int, directory: Path) -> None:
     """The short table against LMDB."""
-    workloads = [workload for name in TABLE for workload in WORKLOADS if workload.name == name]
     print(f"\n{data.name}: median of {turns} turns, time of an operation")
-    print(
-        harness.table(harness.compare(data, list(ENGINES.values()), workloads, turns, directory)), flush=True
-    )
+    measured = harness.compare(data, [Kvwasi, Lmdb], named(STORE, TABLE), turns, directory)
+    print(tables.plain(tables.rows(measured)), end="", flush=True)
 
 
 def main() -> int:

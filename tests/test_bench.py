@@ -1,11 +1,20 @@
 """The benchmarks and the demonstration, tiny, so that they cannot rot."""
 
+import collections
+import itertools
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+
+from kvwasi.bench import harness, peers
+from kvwasi.bench.engines import Lmdb
+from kvwasi.bench.harness import from_json
+from kvwasi.bench.workloads import STORE, Life, named, numbered, put_threads
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 
@@ -19,43 +28,135 @@ def run(script: str, *arguments: object) -> str:
     return result.stdout
 
 
-def test_store_benchmark(tmp_path: Path) -> None:
+def medians(results: Path, suite: str) -> dict[tuple[str, str], float]:
+    """Of each workload on each engine."""
+    document = json.loads((results / f"{suite}.json").read_text())
+    assert set(document["environment"]) >= {"engines", "python", "kernel", "file_system", "method"}
+    measured = from_json(document)
+    assert all(m.turns and min(m.turns) >= 0 for m in measured)
+    return {(m.workload, m.engine): m.median for m in measured}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A tiny run of every suite on the engines that the tests need anyway: what it printed, its results."""
+    place = tmp_path_factory.mktemp("bench")
+    engines = ("kvwasi", "lmdb", "sqlite3", "guest-native", "guest-stock")
     out = run(
-        "run.py", "--keys", 2000, "--turns", 2, "--directory", tmp_path, "--results", tmp_path / "results"
+        "run.py",
+        *("--size", "tiny", "--directory", place / "work", "--results", place / "results"),
+        *("--engines", *engines),
     )
-    whole = json.loads((tmp_path / "results" / "store-2000.json").read_text())
-    measured = {(m["workload"], m["engine"]) for m in whole["measurements"]}
-    names = {
-        "fillrandom",
-        "fillrandom-batch",
-        "fillsync",
-        "readrandom",
-        "readrandom-batch",
-        "readseq",
-        "open",
-    }
-    assert measured == {(name, engine) for name in names for engine in ("kvwasi", "lmdb")}
-    assert all(len(m["turns_us"]) == 2 and min(m["turns_us"]) > 0 for m in whole["measurements"])
-    markdown = (tmp_path / "results" / "store-2000.md").read_text()
+    assert list((place / "work").iterdir()) == [], "leaves something behind"
+    return out, place / "results"
+
+
+def test_every_workload_ran_on_every_engine(tiny: tuple[str, Path]) -> None:
+    out, results = tiny
+    found = medians(results, "store")
+    names = {step.name for life in STORE for step in life.steps if not step.name.startswith("(")}
+    engines = ("kvwasi", "lmdb", "sqlite3", "guest-native", "guest-stock")
+    assert set(found) == {(name, engine) for name in names for engine in engines}
+    assert all(median > 0 for median in found.values())
+    markdown = (results / "store.md").read_text()
     for name in names:
         assert name in out
         assert name in markdown
-    assert {path.name for path in tmp_path.iterdir()} == {"results"}, "leaves something behind"
 
 
-def test_the_benchmark_sees_a_wrong_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.syspath_prepend(BENCH)
-    import harness
-    from engines import Lmdb
-    from workloads import WORKLOADS, numbered
+def test_threads_are_held_against_a_bare_group_commit(tiny: tuple[str, Path]) -> None:
+    found = medians(tiny[1], "threads")
+    for count in (1, 2, 8, 32):
+        assert {(f"put-{count}", name) for name in ("kvwasi", "lmdb", "sqlite3", "bare-group")} <= set(found)
+    assert ("put-1", "bare-put") in found
+    assert ("put-8", "bare-put") not in found
 
+
+def test_scale_has_times_memory_latencies_and_pauses(tiny: tuple[str, Path]) -> None:
+    found = medians(tiny[1], "scale")
+    for engine in ("kvwasi", "lmdb"):
+        assert found["get-median 2,000", engine] <= found["get-p99.9 2,000", engine]
+        assert found["pause-p99.99 5,000", engine] <= found["pause 5,000", engine]
+        for metric in ("open", "open-crashed", "put-p99"):
+            assert found[f"{metric} 2,000", engine] > 0
+    assert 0 < found["utilisation 5,000", "kvwasi"] < 100
+
+
+def test_redb_and_ycsb(tiny: tuple[str, Path]) -> None:
+    redb, ycsb = medians(tiny[1], "redb"), medians(tiny[1], "ycsb")
+    for engine in ("kvwasi", "lmdb", "sqlite3", "guest-native"):
+        assert {f"ycsb-{letter}" for letter in "abcdef"} <= {name for name, of in ycsb if of == engine}
+        assert redb["size-compacted", engine] < redb["size", engine]
+        assert redb["random-reads-8", engine] > 0
+
+
+def test_charts_are_well_formed(tiny: tuple[str, Path]) -> None:
+    names = {"store", "threads", "scale-open", "scale-get", "scale-memory", "redb", "ycsb", "bars"}
+    assert {path.stem for path in tiny[1].glob("*.svg")} == names
+    for name in names:
+        root = ElementTree.parse(tiny[1] / f"{name}.svg").getroot()
+        width, height = (float(root.attrib[side]) for side in ("width", "height"))
+        for element in root.iter():
+            assert "nan" not in "".join(element.attrib.values()), name
+            for place, limit in (("x", width), ("y", height)):
+                assert 0 <= float(element.attrib.get(place, 0)) <= limit, (name, element.attrib)
+
+
+def test_bars_say_what_is_missed_and_what_is_not_measured(tiny: tuple[str, Path]) -> None:
+    found = {bar["what"]: bar for bar in json.loads((tiny[1] / "bars.json").read_text())}
+    assert len(found) > 20
+    assert found["7973 case, shared: of native speed"]["state"] == "not measured"
+    opening = found["time to open after a clean close"]
+    assert opening["state"] in ("missed", "not at size"), (
+        "two thousand keys do not meet a bar for ten million"
+    )
+    for bar in found.values():
+        if bar["measured"] is not None:
+            enough = bar["measured"] <= bar["needed"] if bar["at_most"] else bar["measured"] >= bar["needed"]
+            assert enough == (bar["state"] != "missed"), bar
+    assert "bars are met" in tiny[0]
+
+
+def test_the_benchmark_sees_a_wrong_result(tmp_path: Path) -> None:
     class Forgetful(Lmdb):
         def get_each(self, keys):  # type: ignore[no-untyped-def]
             return [value and value[:-1] for value in super().get_each(keys)]
 
-    readrandom = [workload for workload in WORKLOADS if workload.name == "readrandom"]
-    with pytest.raises(harness.WrongResultError):
-        harness.compare(numbered(100), [Forgetful], readrandom, 1, tmp_path)
+    class Losing(Lmdb):
+        def put_each(self, entries):  # type: ignore[no-untyped-def]
+            super().put_each(entries[1:])
+
+    for engine, step in ((Forgetful, "readrandom"), (Losing, "fillsync")):
+        with pytest.raises(harness.WrongResultError):
+            harness.compare(numbered(200), [engine], named(STORE, [step]), 1, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [name for name in peers.ENGINES if name in peers.installed()])
+def test_every_engine_that_is_installed_answers_alike(name: str, tmp_path: Path) -> None:
+    engine = peers.ENGINES[name]
+    assert engine.version()
+    life = Life("life", [step for life in STORE for step in life.steps if life.name == "read"])
+    harness.compare(numbered(1100), [engine], [life, put_threads(3, 30)], 1, tmp_path)
+
+
+def test_a_hash_tells_order_absence_and_borders() -> None:
+    one = harness.digest([b"a", b"b", None])
+    assert one == harness.digest(iter((b"a", b"b", None)))
+    for other in ([b"b", b"a", None], [b"a", b"b", b""], [b"ab", b"", None], [b"a", b"b"]):
+        assert harness.digest(other) != one
+
+
+def test_zipfian_ranks_are_those_of_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCH)
+    import workloads
+
+    generator = workloads.zipfian(random.Random(1), 1000)
+    counts = collections.Counter(itertools.islice(generator, 100_000))
+    zeta = sum(rank**-0.99 for rank in range(1, 1001))
+    assert counts[0] / 100_000 == pytest.approx(1 / zeta, rel=0.05)
+    assert counts[1] / 100_000 == pytest.approx(0.5**0.99 / zeta, rel=0.08)
+    assert 0 <= min(counts) <= max(counts) < 1000
 
 
 def test_demo(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from kvwasi import cli, console
 
-COMMANDS = ["put", "get", "delete", "list", "load", "dump", "stats", "check", "compact", "run"]
+COMMANDS = ["put", "get", "delete", "list", "load", "dump", "stats", "check", "compact", "run", "bench"]
 
 
 def test_the_commands_are_these() -> None:
