@@ -54,23 +54,33 @@ def errno() -> int:
     return ctypes.get_errno()
 
 
-@cache
-def reference() -> ctypes.CDLL:
-    """native/reference.c as a library."""
-    source = NATIVE / "reference.c"
-    output = _output("reference.so", [source])
+def _library(name: str) -> ctypes.CDLL:
+    source = NATIVE / f"{name}.c"
+    output = _output(f"{name}.so", [source])
     if not output.exists():
         _run(
             [*compiler(), *WARNINGS, "-O2", "-D_GNU_SOURCE", "-shared", "-fPIC", source, "-pthread", "-o"],
             output,
         )
-    library = ctypes.CDLL(str(output), use_errno=True)
+    return ctypes.CDLL(str(output), use_errno=True)
+
+
+@cache
+def counted() -> ctypes.CDLL:
+    """native/counted.c as a library."""
+    return _library("counted")
+
+
+@cache
+def reference() -> ctypes.CDLL:
+    """native/reference.c as a library."""
+    library = _library("reference")
     library.reference_open.restype = ctypes.c_void_p
     library.reference_open.argtypes = [ctypes.c_char_p, ctypes.c_uint64]
     library.reference_close.argtypes = [ctypes.c_void_p]
     library.reference_close.restype = None
     library.reference_flush.argtypes = [ctypes.c_void_p]
-    for name in ("reference_put", "reference_group_put", "reference_write"):
+    for name in ("reference_put", "reference_group_put", "reference_write", "reference_nothing"):
         getattr(library, name).argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
     return library
 
@@ -80,7 +90,7 @@ def _engine_sources() -> list[Path]:
     return [NATIVE / "native_instance.c", *layer, *(GUEST / "src").glob("*.c")]
 
 
-def _build_engine() -> Path:
+def build_engine() -> Path:
     """kvwasi.engine._engine with the guest as native code in it."""
     headers = [*ENGINE.glob("*.p*"), *ENGINE.glob("native/*.h"), *GUEST.rglob("*.h"), *HOST.glob("*.h")]
     sources = _engine_sources()
@@ -114,22 +124,25 @@ def _build_engine() -> Path:
 @cache
 def native_kvwasi() -> ModuleType:
     """A second ``kvwasi`` beside the real one, whose guest is native code; all else is the same."""
-    import kvwasi.wasi._host  # this and all of kvwasi.wasi is shared
 
-    path = _build_engine()
+    path = build_engine()
     shared = {name: module for name, module in sys.modules.items() if _is_replaced(name)}
     for name in shared:
         del sys.modules[name]
     try:
+        # The package without its content, so that its engine is there before the rest asks for it.
+        package_spec = importlib.util.find_spec("kvwasi")
+        assert package_spec is not None and package_spec.loader is not None
+        sys.modules["kvwasi"] = package = importlib.util.module_from_spec(package_spec)
+        engine = importlib.import_module("kvwasi.engine")
         loader = importlib.machinery.ExtensionFileLoader("kvwasi.engine._engine", str(path))
         spec = importlib.util.spec_from_loader(loader.name, loader)
         assert spec is not None
-        import kvwasi.engine
-
         sys.modules[loader.name] = native = importlib.util.module_from_spec(spec)
         loader.exec_module(native)
-        kvwasi.engine._engine = native
-        return importlib.import_module("kvwasi")
+        engine._engine = native  # type: ignore[attr-defined]
+        package_spec.loader.exec_module(package)
+        return package
     finally:
         for name in [name for name in sys.modules if _is_replaced(name)]:
             del sys.modules[name]

@@ -64,13 +64,17 @@ def _threads(title: str, measured: Sequence[Measurement], note: str) -> str:
 def _scale(measured: Sequence[Measurement], note: str) -> dict[str, str]:
     def lines(metrics: Sequence[str], title: str, axis: str, factor: float = 1.0) -> str:
         series: dict[str, list[tuple[float, float]]] = {}
+        engines = list(dict.fromkeys(m.engine for m in measured))
         for m in measured:
             metric, size = m.workload.split()
             if metric in metrics:
-                label = m.engine if len(metrics) == 1 else f"{m.engine}, {metric}"
                 x, y = float(size.replace(",", "")), max(m.median * factor, 1e-3)
-                series.setdefault(label, []).append((x, y))
-        return plot.lines(title, series, x_axis="keys", y_axis=axis, note=note)
+                series.setdefault(f"{m.engine}, {metric}", []).append((x, y))
+        dashed = [name for name in series if name.endswith(f", {metrics[-1]}")]
+        colours = {name: engines.index(name.split(",")[0]) for name in series}
+        return plot.lines(
+            title, series, x_axis="keys", y_axis=axis, dashed=dashed, note=note, colours=colours
+        )
 
     return {
         "scale-open": lines(
@@ -107,10 +111,11 @@ def write_bars(directory: Path) -> str:
         for v in found
     ]
     (directory / "bars.json").write_text(json.dumps(entries, indent=1) + "\n")
-    groups = [(v.bar.what, {"measured": v.margin}) for v in found if v.margin]
+    groups = [(v.bar.what, {v.state: v.margin}) for v in found if v.margin]
     if groups:
         axis = "measured against what is needed: from 1 on the bar is met"
-        svg = plot.bars("The bars", groups, reference="needed", axis=axis, note=head)
+        colours = {"met": 0, "missed": 5, "not at size": 7}
+        svg = plot.bars("The bars", groups, reference="needed", axis=axis, note=head, colours=colours)
         (directory / "bars.svg").write_text(svg)
     return f"{head}\n\n{table}"
 

@@ -1,12 +1,14 @@
 """The benchmarks and the demonstration, tiny, so that they cannot rot."""
 
 import collections
+import importlib
 import itertools
 import json
 import random
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from xml.etree import ElementTree
 
 import pytest
@@ -157,6 +159,82 @@ def test_zipfian_ranks_are_those_of_the_law(monkeypatch: pytest.MonkeyPatch) -> 
     assert counts[0] / 100_000 == pytest.approx(1 / zeta, rel=0.05)
     assert counts[1] / 100_000 == pytest.approx(0.5**0.99 / zeta, rel=0.08)
     assert 0 <= min(counts) <= max(counts) < 1000
+
+
+def test_the_native_guest_is_native_and_beside_the_real_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCH)
+    import compiled
+
+    import kvwasi
+
+    native = compiled.native_kvwasi()
+    assert native.store._engine.__file__ == str(compiled.build_engine())
+    assert native is not kvwasi
+    assert sys.modules["kvwasi"] is kvwasi
+    assert kvwasi.store._engine.__file__ != native.store._engine.__file__
+
+
+def test_profile(tmp_path: Path) -> None:
+    out = run(
+        "profiling.py",
+        *("--keys", 2000, "--turns", 2, "--directory", tmp_path / "work", "--results", tmp_path / "results"),
+    )
+    document = json.loads((tmp_path / "results" / "profile.json").read_text())
+    assert set(document["steps_ns"]) == {"get", "put", "synced put", "scan"}
+    for name, parts in document["steps_ns"].items():
+        assert all(value >= 0 for _, value in parts), name
+        assert sum(value for _, value in parts) > 0, name
+        assert f"| {name}: step |" in out
+    ElementTree.parse(tmp_path / "results" / "profile.svg")
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCH)
+    return importlib.import_module("gate")
+
+
+def run_gate(gate: ModuleType, monkeypatch: pytest.MonkeyPatch, place: Path, *arguments: str) -> int:
+    options = ("--keys", "2000", "--turns", "1", "--directory", str(place / "work"))
+    monkeypatch.setattr("sys.argv", ["gate.py", *options, "--baseline", str(place / "gate.json"), *arguments])
+    return gate.main()  # type: ignore[no-any-return]
+
+
+def test_the_gate_lets_the_same_pass_and_stops_the_slower(
+    gate: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert run_gate(gate, monkeypatch, tmp_path, "--update") == 0
+    baseline = tmp_path / "gate.json"
+    before = json.loads(baseline.read_text())
+    assert set(before["ratios"]) == set(gate.CORE)
+    everything = ("--tolerated", "0")  # the ratios of so small a run say nothing
+    counts = before["instructions"]
+    monkeypatch.setattr(gate.counted, "count", lambda directory: counts)  # they are the same, but take long
+    assert run_gate(gate, monkeypatch, tmp_path, *everything) == 0
+    if counts:
+        less = {**before, "instructions": {**counts, "get": counts["get"] * 0.8}}
+        baseline.write_text(json.dumps(less))
+        assert run_gate(gate, monkeypatch, tmp_path, *everything) == 1
+        baseline.write_text(json.dumps({**less, "counted_with": "another compiler"}))
+        assert run_gate(gate, monkeypatch, tmp_path, *everything) == 0
+
+
+def test_the_gate_judges_ratios(gate: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(gate.counted, "available", lambda: False)
+    assert run_gate(gate, monkeypatch, tmp_path, "--update") == 0
+    baseline = tmp_path / "gate.json"
+    before = json.loads(baseline.read_text())
+    assert before["instructions"] == {}
+    baseline.write_text(json.dumps({**before, "ratios": {**before["ratios"], "scan": 1000.0}}))
+    assert run_gate(gate, monkeypatch, tmp_path) == 1
+    assert gate.slower({"get": 0.5, "put": 0.9}, {"get": 1.0, "put": 1.0, "new": 1.0}, 0.6) == ["get"]
+
+
+def test_the_committed_baseline_covers_the_core_operations(gate: ModuleType) -> None:
+    known = json.loads(gate.BASELINE.read_text())
+    assert set(known["ratios"]) == set(gate.CORE)
+    assert set(known["instructions"]) == set(gate.counted.OPERATIONS)
 
 
 def test_demo(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,10 +103,12 @@ def compare(
     turns: int,
     directory: Path,
     report: Report = lambda done: None,
+    once: Collection[str] = (),
 ) -> list[Measurement]:
     """Let each engine live each life ``turns`` times, in turn, somewhere below ``directory``.
 
-    Steps whose name is in brackets prepare others and are not reported. ``report`` is told what ended.
+    Steps whose name is in brackets prepare others and are not reported. ``report`` is told what ended. The
+    engines named in ``once`` take the first turn only.
 
     Raises:
         WrongResultError: an engine answered otherwise than a dictionary.
@@ -118,6 +120,8 @@ def compare(
         operations: dict[tuple[str, str], int] = {}
         for turn in range(turns):
             for engine in engines if turn % 2 == 0 else reversed(engines):
+                if turn and engine.name in once:
+                    continue
                 for step, figure, count in _turn(engine, life, data, expected, directory):
                     times.setdefault((step.name, engine.name), []).append(figure)
                     operations[step.name, engine.name] = count
@@ -194,6 +198,13 @@ def _file_system(directory: Path) -> str:
     except OSError:
         pass
     return found[1]
+
+
+def method(turns: int) -> str:
+    """How figures are taken."""
+    if turns == 1:
+        return "one turn of each engine: no more than a glance"
+    return f"median of {turns} turns, engines in turn, half the range behind ±"
 
 
 def as_json(title: str, measured: Sequence[Measurement], facts: Mapping[str, str]) -> dict[str, Any]:

@@ -67,14 +67,25 @@ def _document(width: float, height: float, title: str, note: str, body: Sequence
     return "\n".join(lines) + "\n"
 
 
-def _legend(names: Sequence[str], width: float, y: float) -> tuple[list[str], float]:
+def _colours(names: Sequence[str], given: Mapping[str, int] | None) -> dict[str, str]:
+    """The colour of each series: by its place, or the one that it is given."""
+    return {name: colour((given or {}).get(name, number)) for number, name in enumerate(names)}
+
+
+def _legend(
+    of: Mapping[str, str], width: float, y: float, dashed: Sequence[str] = ()
+) -> tuple[list[str], float]:
     """Names with their colours in rows; returns the height of all."""
     out, x, top = [], 10.0, y
-    for number, name in enumerate(names):
-        space = 28 + len(name) * CHARACTER
+    for name, fill in of.items():
+        space = 34 + len(name) * CHARACTER
         if x + space > width and x > 10:
             x, y = 10.0, y + 18
-        out += [_box(x, y, 11, 11, colour(number)), _text(x + 16, y + 10, name)]
+        if name in dashed:
+            out += [_box(x, y + 4, 5, 3, fill), _box(x + 8, y + 4, 5, 3, fill)]
+        else:
+            out.append(_box(x, y, 12, 11, fill))
+        out.append(_text(x + 18, y + 10, name))
         x += space
     return out, y + 18 - top
 
@@ -100,12 +111,14 @@ def bars(
     reference: str | None = None,
     axis: str = "",
     note: str = "",
+    colours: Mapping[str, int] | None = None,
 ) -> str:
     """Groups of horizontal bars over a logarithmic axis, one bar a series.
 
     With ``reference`` the bars begin at 1, which is that series: to the right is better, to the left worse.
     """
     names = list(dict.fromkeys(name for _, values in groups for name in values))
+    of = _colours(names, colours)
     values = [value for _, row in groups for value in row.values() if value > 0]
     low, high = min(values), max(values)
     if reference is not None:
@@ -123,14 +136,14 @@ def bars(
             math.log10(high) - math.log10(low)
         )
 
-    legend, used = _legend(names, width, 36)
+    legend, used = _legend(of, width, 36)
     top = y = 36 + used + 10
     body: list[str] = []
     for name, row in groups:
         body.append(_text(left - 8, y + bar * len(row) / 2 + 4, name, anchor="end"))
         for series, value in row.items():
             start, end = x_of(1.0 if reference else low), x_of(max(value, low))
-            body.append(_box(min(start, end), y, abs(end - start), bar - 2, colour(names.index(series))))
+            body.append(_box(min(start, end), y, abs(end - start), bar - 2, of[series]))
             body.append(_text(max(start, end) + 4, y + bar - 2, f"{value:.3g}", size=9, fill=FAINT))
             y += bar
         y += 9
@@ -169,13 +182,15 @@ def lines(
     y_axis: str = "",
     dashed: Sequence[str] = (),
     note: str = "",
+    colours: Mapping[str, int] | None = None,
 ) -> str:
-    """Lines over two logarithmic axes; those in ``dashed`` are for orientation."""
+    """Lines over two logarithmic axes."""
+    of = _colours(list(series), colours)
     points = [point for line in series.values() for point in line]
     xs = sorted({x for x, _ in points})
     low, high = min(y for _, y in points) / 1.3, max(y for _, y in points) * 1.3
     width, height, left = 760.0, 440.0, 70.0
-    legend, used = _legend(list(series), width, 36)
+    legend, used = _legend(of, width, 36, dashed)
     top, bottom, right = 36 + used + 12, height - 46, width - 30
 
     def x_of(value: float) -> float:
@@ -193,15 +208,11 @@ def lines(
     for mark in _ticks(low, high):
         body.append(_line(left, y_of(mark), right, y_of(mark)))
         body.append(_text(left - 6, y_of(mark) + 4, _short(mark), anchor="end", size=10))
-    for number, (name, line) in enumerate(series.items()):
+    for name, line in series.items():
         path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line)
         more = "stroke-dasharray='5 4'" if name in dashed else ""
-        body.append(
-            f"<polyline points='{path}' fill='none' stroke='{colour(number)}' stroke-width='2' {more}/>"
-        )
-        body += [
-            f"<circle cx='{x_of(x):.1f}' cy='{y_of(y):.1f}' r='3' fill='{colour(number)}'/>" for x, y in line
-        ]
+        body.append(f"<polyline points='{path}' fill='none' stroke='{of[name]}' stroke-width='2' {more}/>")
+        body += [f"<circle cx='{x_of(x):.1f}' cy='{y_of(y):.1f}' r='3' fill='{of[name]}'/>" for x, y in line]
     body.append(_text((left + right) / 2, bottom + 34, x_axis, anchor="middle"))
     turned = f"transform='rotate(-90 16 {(top + bottom) / 2:.0f})'"
     body.append(_text(16, (top + bottom) / 2, y_axis, anchor="middle", more=turned))

@@ -68,7 +68,7 @@ def run(plan: Plan, directory: Path, report: Report) -> dict[str, Any]:
     data = numbered(plan.keys)
     found = harness.compare(data, plan.engines, plan.lives, plan.turns, directory, report)
     facts = harness.environment(directory, plan.engines)
-    facts["method"] = f"median of {plan.turns} turns, engines in turn, half the range behind ±"
+    facts["method"] = harness.method(plan.turns)
     return harness.as_json(data.name, found, facts)
 
 

@@ -26,6 +26,19 @@ LARGE_BYTES = 100 << 10
 T = TypeVar("T")
 
 
+def _anew(data: bytes) -> bytes:
+    return bytes(bytearray(data))
+
+
+def _keys_laid_out(keys: Iterable[bytes]) -> list[bytes]:
+    """Copies that lie in memory as they are used. Else a walk over Python's heap would be measured, too."""
+    return [_anew(key) for key in keys]
+
+
+def _laid_out(entries: Iterable[Entry]) -> list[Entry]:
+    return [(_anew(key), _anew(value)) for key, value in entries]
+
+
 @dataclass
 class Dataset:
     """Entries in random order, and what is derived from them: the same for each engine."""
@@ -36,17 +49,17 @@ class Dataset:
     def __post_init__(self) -> None:
         entries = list(self.entries)
         random.Random(SEED).shuffle(entries)
-        self.entries = entries
+        self.entries = _laid_out(entries)
 
     @cached_property
     def ordered(self) -> Sequence[Entry]:
         """The entries in key order."""
-        return sorted(self.entries)
+        return _laid_out(sorted(self.entries))
 
     @cached_property
     def reads(self) -> Sequence[bytes]:
         """The keys in another random order."""
-        return self._shuffled([key for key, _ in self.entries], 1)
+        return _keys_laid_out(self._shuffled([key for key, _ in self.entries], 1))
 
     @cached_property
     def missing(self) -> Sequence[bytes]:
@@ -56,7 +69,7 @@ class Dataset:
     @cached_property
     def overwrites(self) -> Sequence[Entry]:
         """Another value of the same length for each key, in a random order."""
-        return self._shuffled([(key, value[::-1]) for key, value in self.entries], 2)
+        return _laid_out(self._shuffled([(key, value[::-1]) for key, value in self.entries], 2))
 
     @cached_property
     def synced(self) -> Sequence[Entry]:
