@@ -21,13 +21,13 @@ demo: $(STAMPS)/installed ## real data, a writer killed by SIGKILL, the proof th
 test: $(STAMPS)/installed ## all tests of the installed package
 	@$(BIN)/pytest
 
-bench: $(STAMPS)/installed ## kvwasi against other stores, the WASI host against native code: ten minutes, to bench/results/
+bench: $(STAMPS)/installed $(STAMPS)/peers ## kvwasi against other stores, the WASI host against native code: ten minutes, to bench/results/
 	@mkdir -p build
 	@$(BIN)/python bench/wasi/case7973.py --turns 3 --directory "$(CURDIR)/build"
 	@$(BIN)/python bench/wasi/calls.py --loops 4 --directory "$(CURDIR)/build"
 	@$(BIN)/python bench/run.py
 
-bench-full: $(STAMPS)/installed ## the same with more turns, redb's table, YCSB and ten million keys: some hours
+bench-full: $(STAMPS)/installed $(STAMPS)/peers ## the same with more turns, redb's table, YCSB and ten million keys: some hours
 	@mkdir -p build
 	@$(BIN)/python bench/wasi/case7973.py --directory "$(CURDIR)/build"
 	@$(BIN)/python bench/wasi/calls.py --directory "$(CURDIR)/build"
@@ -77,6 +77,12 @@ $(STAMPS)/requirements: pyproject.toml build_backend/requirements.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python build_backend/requirements.py > $(STAMPS)/requirements.txt
 	@$(BIN)/pip install -qq -r $(STAMPS)/requirements.txt
+	@touch $@
+
+# Other stores to compare with; without them there is just less to see.
+$(STAMPS)/peers: $(STAMPS)/requirements
+	@$(BIN)/python build_backend/requirements.py peers > $(STAMPS)/peers.txt
+	-@$(BIN)/pip install -qq --only-binary :all: -r $(STAMPS)/peers.txt
 	@touch $@
 
 $(STAMPS)/installed: $(STAMPS)/requirements $(SOURCES)

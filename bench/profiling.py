@@ -269,10 +269,10 @@ def _owner(file: str) -> str:
 
 
 def sampled(loop: Loop, place: Path, seconds: float = 2.0) -> list[Part] | None:
-    """Shares of the time of ``loop`` by whose code runs; None where perf is not to be had."""
+    """Nanoseconds of the processor an operation, by whose code runs; None where there is no perf."""
     if shutil.which("perf") is None:
         return None
-    output = place / "perf.data"
+    output, operations = place / "perf.data", 0
     command = [
         "perf",
         "record",
@@ -288,9 +288,10 @@ def sampled(loop: Loop, place: Path, seconds: float = 2.0) -> list[Part] | None:
     ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as perf:
         time.sleep(0.3)  # until it is attached
-        end = time.monotonic() + seconds
+        end, before = time.monotonic() + seconds, time.process_time_ns()
         while time.monotonic() < end:
-            loop()
+            operations += loop()
+        spent = (time.process_time_ns() - before) / operations
         perf.send_signal(signal.SIGINT)
         perf.wait()
     listed = subprocess.run(
@@ -304,15 +305,14 @@ def sampled(loop: Loop, place: Path, seconds: float = 2.0) -> list[Part] | None:
         if len(words) == 2 and words[0].strip().endswith("%"):
             owner = _owner(words[1].strip())
             shares[owner] = shares.get(owner, 0) + float(words[0].strip().rstrip("%"))
-    return sorted(shares.items(), key=lambda part: -part[1]) or None
+    whole = sum(shares.values())
+    parts = [(owner, spent * share / whole) for owner, share in shares.items()]
+    return sorted(parts, key=lambda part: -part[1]) or None
 
 
-def by_samples(
-    store: kvwasi.Store, data: Dataset, place: Path, totals: dict[str, float]
-) -> dict[str, list[Part]]:
-    """The four loops under perf; shares of the totals that the differences gave."""
-    keys = data.reads[:200_000]
-    pairs = data.overwrites[:200_000]
+def by_samples(store: kvwasi.Store, data: Dataset, place: Path) -> dict[str, list[Part]]:
+    """The four loops under perf."""
+    keys, pairs = data.reads[:200_000], data.overwrites[:200_000]
 
     def put() -> int:
         with store.transaction() as transaction:
@@ -328,13 +328,7 @@ def by_samples(
         "synced put": _calls_2(store.put, pairs[:SYNCED]),
         "scan": scan,
     }
-    found = {}
-    for name, loop in loops.items():
-        shares = sampled(loop, place)
-        if shares is not None:
-            whole = sum(share for _, share in shares)
-            found[name] = [(owner, totals[name] * share / whole) for owner, share in shares]
-    return found
+    return {name: found for name, loop in loops.items() if (found := sampled(loop, place)) is not None}
 
 
 # --- all of it ---
@@ -354,8 +348,7 @@ def measure(keys: int, turns: int, directory: Path) -> tuple[dict[str, list[Part
                 "synced put": synced_steps(store, place, data, turns),
             }
             steps = {name: steps[name] for name in ("get", "put", "synced put", "scan")}
-            totals = {name: sum(value for _, value in parts) for name, parts in steps.items()}
-            return steps, by_samples(store, data, place, totals)
+            return steps, by_samples(store, data, place)
 
 
 def markdown(title: str, steps: dict[str, list[Part]], samples: dict[str, list[Part]]) -> str:
@@ -366,8 +359,9 @@ def markdown(title: str, steps: dict[str, list[Part]], samples: dict[str, list[P
         lines += [f"| {part} | {value:,.0f} | {value / total:.0%} |" for part, value in parts]
         lines += [f"| **all** | **{total:,.0f}** | |", ""]
         if name in samples:
-            shares = ", ".join(f"{owner} {value / total:.0%}" for owner, value in samples[name])
-            lines += [f"By samples: {shares}.", ""]
+            spent = sum(value for _, value in samples[name])
+            shares = ", ".join(f"{owner} {value:,.0f}" for owner, value in samples[name])
+            lines += [f"By samples, {spent:,.0f} ns of the processor: {shares}.", ""]
     return "\n".join(lines)
 
 
@@ -385,7 +379,8 @@ def main() -> int:
     steps, samples = measure(options.keys, options.turns, options.directory)
     title = f"Where the time goes, {options.keys:,} keys of 16 B, values of 100 B"
     facts = harness.environment(options.directory, [Kvwasi])
-    note = "By differences of loops, the fastest of several turns each. " + report.facts_text(facts)
+    facts_line = report.facts_text(facts)
+    note = "By differences of loops, the fastest of several turns each. " + facts_line
     text = markdown(title, steps, samples)
     (options.results / "profile.md").write_text(text + f"\n- {note}\n")
     document = {"title": title, "environment": facts, "steps_ns": steps, "samples_ns": samples}
@@ -393,7 +388,8 @@ def main() -> int:
     groups = list(steps.items())
     (options.results / "profile.svg").write_text(plot.stacks(title, groups, unit="ns", note=note))
     if samples:
-        svg = plot.stacks("The same by samples: whose code runs", list(samples.items()), unit="ns", note=note)
+        title, note = "The same by samples: in whose code the processor is", "perf's cpu-clock; " + facts_line
+        svg = plot.stacks(title, list(samples.items()), unit="ns", note=note)
         (options.results / "profile-samples.svg").write_text(svg)
     print(text)
     return 0

@@ -1,6 +1,6 @@
 """What a run leaves: JSON, Markdown and SVG in bench/results/, and the table of the bars over all of them.
 
-python bench/report.py     the bars again, from the results that are there
+python bench/report.py     the bars and the summary again, from the results that are there
 """
 
 from __future__ import annotations
@@ -120,12 +120,27 @@ def write_bars(directory: Path) -> str:
     return f"{head}\n\n{table}"
 
 
+def write_summary(directory: Path) -> None:
+    """summary.md: the store and the threads against each other engine, for the README."""
+    found: list[Measurement] = []
+    for suite in ("store", "threads"):
+        if (directory / f"{suite}.json").exists():
+            found += bars.Results(directory).all(suite)
+    names = dict.fromkeys(m.engine for m in found)
+    others = [name for name in names if name not in ("kvwasi", "lmdb") and not name.startswith("bare")]
+    if found:
+        table = tables.markdown(tables.ratios(found, "lmdb", others))
+        (directory / "summary.md").write_text(f"# In short\n\n{table}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--results", type=Path, default=RESULTS)
-    print(write_bars(parser.parse_args().results))
+    results = parser.parse_args().results
+    write_summary(results)
+    print(write_bars(results))
     return 0
 
 

@@ -198,6 +198,7 @@ def main() -> int:
     missing = set(peers.ENGINES) - set(peers.installed())
     if missing:
         print(f"not installed, so left out: {', '.join(map(peers.package_of, sorted(missing)))}")
+    report.write_summary(options.results)
     print(report.write_bars(options.results))
     return 0
 

@@ -225,25 +225,30 @@ def stacks(
     """Bars that fill the width, each with its own parts; what these are stands below the bar."""
     width, left = 860.0, 20.0
     body: list[str] = []
+    shared = list(dict.fromkeys(name for _, parts in groups for name, _ in parts))
+    if len(shared) > len(COLOURS):  # then each group has colours of its own
+        shared = []
     y = 44.0
     for name, parts in groups:
         total = sum(value for _, value in parts)
         body.append(_text(left, y + 8, f"{name}: {total:,.0f} {unit}", size=12, more="font-weight='bold'"))
         y += 16
         x = left
-        for number, (_, value) in enumerate(parts):
+        for number, (part, value) in enumerate(parts):
+            paint = shared.index(part) if shared else number
             span = (width - 2 * left) * value / total if total else 0
-            body.append(_box(x, y, span, 24, colour(number)))
+            body.append(_box(x, y, span, 24, colour(paint)))
             if span > 40:
-                white = "white" if number % len(COLOURS) not in (1, 4) else INK
+                white = INK if paint % len(COLOURS) in (1, 4) else "white"
                 body.append(_text(x + span / 2, y + 16, f"{value:,.0f}", anchor="middle", fill=white))
             x += span
         y += 40
         for number, (part, value) in enumerate(parts):
             column, row = number % 2, number // 2
+            paint = shared.index(part) if shared else number
             at, down = left + column * (width / 2 - left), y + 16 * row
             body += [
-                _box(at, down - 9, 10, 10, colour(number)),
+                _box(at, down - 9, 10, 10, colour(paint)),
                 _text(at + 16, down, f"{part}: {value:,.0f} {unit}"),
             ]
         y += 16 * ((len(parts) + 1) // 2) + 18
