@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import compiled
+from engines import ENGINES
 
 from kvwasi.bench.engines import Engine, Kvwasi
 from kvwasi.bench.workloads import GET_BATCH, SEEK_ENTRIES, Dataset, numbered
@@ -50,13 +51,15 @@ def key() -> str:
     return f"{done.stdout.splitlines()[0]}; Python {sys.version.split()[0]}; {Kvwasi.version()}"
 
 
-def count(directory: Path) -> dict[str, float]:
-    """Instructions an operation."""
+def count(directory: Path, engine: str = Kvwasi.name) -> dict[str, float]:
+    """Instructions an operation of an engine."""
     compiled.counted()  # compiled before, not under valgrind
+    if engine == "guest-native":
+        compiled.build_engine()
     with tempfile.TemporaryDirectory(prefix="kvwasi-bench-", dir=directory) as place:
         command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={place}/out"]
         done = subprocess.run(
-            [*command, sys.executable, __file__, place],
+            [*command, sys.executable, __file__, place, engine],
             env={**os.environ, "PYTHONHASHSEED": "0"},
             capture_output=True,
             text=True,
@@ -83,7 +86,7 @@ def main() -> None:
     place, marks = Path(sys.argv[1]), compiled.counted()
     data = numbered(KEYS)
     _ = data.reads, data.overwrites
-    engine = Kvwasi(place)
+    engine = ENGINES[sys.argv[2]](place)
     engine.put_batch(data.entries)
     for name, (_, run) in OPERATIONS.items():
         if name != "delete":

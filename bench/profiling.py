@@ -25,14 +25,16 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 
 import compiled
+import counted
 import report
 
 import kvwasi
-from kvwasi.bench import harness, plot
+from kvwasi.bench import harness, plot, tables
 from kvwasi.bench.engines import Kvwasi
 from kvwasi.bench.workloads import Dataset, numbered
 
 SYNCED = 1000
+COUNTED = ("kvwasi", "guest-native", "lmdb")
 RECORD_BYTES = 160  # a key of 16 and a value of 100 with their header, padded
 Loop = Callable[[], int]  # runs, and says how many operations that was
 Part = tuple[str, float]
@@ -351,6 +353,22 @@ def measure(keys: int, turns: int, directory: Path) -> tuple[dict[str, list[Part
             return steps, by_samples(store, data, place)
 
 
+def instructions(directory: Path) -> dict[str, dict[str, float]]:
+    """Of each operation on each engine, as callgrind counts them, in user mode; empty without valgrind."""
+    if not counted.available():
+        return {}
+    return {engine: counted.count(directory, engine) for engine in COUNTED}
+
+
+def instructions_table(counts: dict[str, dict[str, float]]) -> str:
+    if not counts:
+        return ""
+    lines = [["instructions an operation (without the kernel's)", *counts]]
+    for name in counts[COUNTED[0]]:
+        lines.append([name, *(f"{found[name]:,.0f}" for found in counts.values())])
+    return tables.markdown(lines)
+
+
 def markdown(title: str, steps: dict[str, list[Part]], samples: dict[str, list[Part]]) -> str:
     lines = [f"# {title}", ""]
     for name, parts in steps.items():
@@ -373,6 +391,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--directory", type=Path, default=report.RESULTS.parents[1] / "build")
     parser.add_argument("--results", type=Path, default=report.RESULTS)
+    parser.add_argument("--without-counts", action="store_true", help="of instructions, which need valgrind")
     options = parser.parse_args()
     options.directory.mkdir(parents=True, exist_ok=True)
     options.results.mkdir(parents=True, exist_ok=True)
@@ -381,9 +400,16 @@ def main() -> int:
     facts = harness.environment(options.directory, [Kvwasi])
     facts_line = report.facts_text(facts)
     note = "By differences of loops, the fastest of several turns each. " + facts_line
-    text = markdown(title, steps, samples)
+    counts = {} if options.without_counts else instructions(options.directory)
+    text = markdown(title, steps, samples) + "\n" + instructions_table(counts)
     (options.results / "profile.md").write_text(text + f"\n- {note}\n")
-    document = {"title": title, "environment": facts, "steps_ns": steps, "samples_ns": samples}
+    document = {
+        "title": title,
+        "environment": facts,
+        "steps_ns": steps,
+        "samples_ns": samples,
+        "instructions": counts,
+    }
     (options.results / "profile.json").write_text(json.dumps(document, indent=1) + "\n")
     groups = list(steps.items())
     (options.results / "profile.svg").write_text(plot.stacks(title, groups, unit="ns", note=note))

@@ -153,7 +153,7 @@ class Kvwasi(Engine):
     def seek_each(self, keys: Iterable[bytes], count: int) -> list[Entry]:
         items, found = self._store.items, list[Entry]()
         for key in keys:
-            found += items(start=key, limit=count)
+            found += iter(items(start=key, limit=count))  # a list would ask the view for its length first
         return found
 
     def compact(self) -> None:
@@ -233,8 +233,16 @@ class Lmdb(Engine):
         return found
 
     def scan(self, *, reverse: bool = False) -> Iterator[Entry]:
-        with self._environment.begin() as transaction, transaction.cursor() as cursor:
-            yield from cursor.iterprev() if reverse else cursor.iternext()
+        transaction = self._environment.begin()
+        cursor = transaction.cursor()
+
+        def end() -> Iterator[Entry]:
+            cursor.close()
+            transaction.abort()
+            yield from ()
+
+        # chained, so that no Python stands between the cursor and who takes its entries
+        return itertools.chain(cursor.iterprev() if reverse else cursor.iternext(), end())
 
     def seek_each(self, keys: Iterable[bytes], count: int) -> list[Entry]:
         found: list[Entry] = []
