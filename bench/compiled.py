@@ -124,8 +124,8 @@ def build_engine() -> Path:
 @cache
 def native_kvwasi() -> ModuleType:
     """A second ``kvwasi`` beside the real one, whose guest is native code; all else is the same."""
-
     path = build_engine()
+    importlib.import_module("kvwasi.wasi._host")  # the WASI host is shared
     shared = {name: module for name, module in sys.modules.items() if _is_replaced(name)}
     for name in shared:
         del sys.modules[name]

@@ -14,7 +14,7 @@ from pathlib import Path
 import bars
 
 from kvwasi.bench import plot, tables
-from kvwasi.bench.harness import Measurement, as_json
+from kvwasi.bench.harness import Measurement, as_json, from_json
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -123,13 +123,16 @@ def write_bars(directory: Path) -> str:
 def write_summary(directory: Path) -> None:
     """summary.md: the store and the threads against each other engine, for the README."""
     found: list[Measurement] = []
+    title = ""
     for suite in ("store", "threads"):
         if (directory / f"{suite}.json").exists():
-            found += bars.Results(directory).all(suite)
+            document = bars.Results(directory).document(suite)
+            found += from_json(document)
+            title = title or document["title"]
     names = dict.fromkeys(m.engine for m in found)
     others = [name for name in names if name not in ("kvwasi", "lmdb") and not name.startswith("bare")]
     if found:
-        table = tables.markdown(tables.ratios(found, "lmdb", others))
+        table = tables.markdown(tables.ratios(title, found, "lmdb", others))
         (directory / "summary.md").write_text(f"# In short\n\n{table}")
 
 

@@ -57,10 +57,12 @@ def rows(measured: Sequence[Measurement], reference: str = "lmdb", *, bold: bool
     return out
 
 
-def ratios(measured: Sequence[Measurement], reference: str, others: Sequence[str]) -> list[list[str]]:
+def ratios(
+    title: str, measured: Sequence[Measurement], reference: str, others: Sequence[str]
+) -> list[list[str]]:
     """A row a workload: the first engine and ``reference`` with times, and the first one's ratio to each."""
     first = measured[0].engine
-    out = [["", first, reference, *(f"{first} / {name}" for name in (reference, *others))]]
+    out = [[title, first, reference, *(f"{first} / {name}" for name in (reference, *others))]]
     for workload in dict.fromkeys(m.workload for m in measured):
         of = {m.engine: m for m in measured if m.workload == workload}
         own, most = of.get(first), max(m.operations for m in of.values())
