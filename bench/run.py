@@ -191,7 +191,7 @@ def main() -> int:
         _say("")
         known = {**engines.ENGINES, "bare-put": engines.Bare, "bare-group": engines.BareGroup}
         facts = harness.environment(options.directory, [known[name] for name in names])
-        facts["method"] = harness.method(max(len(m.turns) for m in measured))
+        facts["method"] = harness.method(measured)
         print(f"{title}\n{tables.plain(tables.rows(measured))}", flush=True)
         written = report.write(suite, title, measured, facts, options.results)
         print(f"  {time.monotonic() - start:.0f} s; {', '.join(path.name for path in written)}\n", flush=True)

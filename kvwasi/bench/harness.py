@@ -171,6 +171,7 @@ def environment(directory: Path, engines: Sequence[type[Engine]]) -> dict[str, s
         "processor": _processor(),
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') >> 20} MiB",
         "file_system": _file_system(directory),
+        "load": f"{os.getloadavg()[1]:.1f} at the end (the run itself is 1; more is other work, and noise)",
     }
 
 
@@ -200,11 +201,14 @@ def _file_system(directory: Path) -> str:
     return found[1]
 
 
-def method(turns: int) -> str:
-    """How figures are taken."""
+def method(measured: Sequence[Measurement]) -> str:
+    """How figures were taken."""
+    turns = max(len(m.turns) for m in measured)
     if turns == 1:
         return "one turn of each engine: no more than a glance"
-    return f"median of {turns} turns, engines in turn, half the range behind ±"
+    fewer = dict.fromkeys(m.engine for m in measured if len(m.turns) == 1)
+    alone = f"; of {', '.join(fewer)} one turn" if fewer else ""
+    return f"median of {turns} turns, engines in turn, half the range behind ±{alone}"
 
 
 def as_json(title: str, measured: Sequence[Measurement], facts: Mapping[str, str]) -> dict[str, Any]:

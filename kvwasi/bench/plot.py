@@ -13,6 +13,7 @@ from kvwasi.bench.tables import ratio
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6d00", "#7f7f7f", "#000000")
 INK, GRID, FAINT = "#222222", "#dddddd", "#666666"
 FONT = "font-family='DejaVu Sans, Helvetica, Arial, sans-serif'"
+CUT = 30  # a comparison's bars end at 1 / CUT and CUT times the reference
 SLOW = ("guest-stock", "diskcache")  # left out of comparisons, which they would stretch
 CHARACTER = 6.3  # pixels of an average character at the size of 11
 
@@ -122,7 +123,7 @@ def bars(
     values = [value for _, row in groups for value in row.values() if value > 0]
     low, high = min(values), max(values)
     if reference is not None:
-        low, high = min(low, 1.0), max(high, 1.0)
+        low, high = max(1 / CUT, min(low, 1.0)), min(CUT, max(high, 1.0))
     low, high = (
         10 ** (math.floor(math.log10(low) * 3 - 0.3) / 3),
         10 ** (math.ceil(math.log10(high) * 3 + 0.3) / 3),
@@ -142,9 +143,11 @@ def bars(
     for name, row in groups:
         body.append(_text(left - 8, y + bar * len(row) / 2 + 4, name, anchor="end"))
         for series, value in row.items():
-            start, end = x_of(1.0 if reference else low), x_of(max(value, low))
+            shown = min(max(value, low), high)
+            start, end = x_of(1.0 if reference else low), x_of(shown)
             body.append(_box(min(start, end), y, abs(end - start), bar - 2, of[series]))
-            body.append(_text(max(start, end) + 4, y + bar - 2, f"{value:.3g}", size=9, fill=FAINT))
+            figure = f"{value:.3g}" if shown == value else f"{value:.3g} (cut)"
+            body.append(_text(max(start, end) + 4, y + bar - 2, figure, size=9, fill=FAINT))
             y += bar
         y += 9
     grid = []

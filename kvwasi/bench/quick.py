@@ -68,7 +68,7 @@ def run(plan: Plan, directory: Path, report: Report) -> dict[str, Any]:
     data = numbered(plan.keys)
     found = harness.compare(data, plan.engines, plan.lives, plan.turns, directory, report)
     facts = harness.environment(directory, plan.engines)
-    facts["method"] = harness.method(plan.turns)
+    facts["method"] = harness.method(found)
     return harness.as_json(data.name, found, facts)
 
 

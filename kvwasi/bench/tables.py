@@ -30,8 +30,13 @@ def cell(measurement: Measurement | None, operations: int) -> str:
 
 
 def ratio(first: Measurement | None, other: Measurement | None) -> float | None:
-    """How often the first goes into the other: above 1 the first is faster, or smaller."""
+    """How often the first goes into the other: above 1 the first is faster, or smaller.
+
+    None where there is nothing to compare: a database that was filled with fewer entries is another one.
+    """
     if first is None or other is None or first.median == 0:
+        return None
+    if first.workload.startswith("fill") and first.operations != other.operations:
         return None
     return other.median / first.median
 
