@@ -59,9 +59,10 @@ CORE = {
     "scan": Core(lambda engine, data: collections.deque(engine.scan(), maxlen=0)),
     "scan back": Core(lambda engine, data: collections.deque(engine.scan(reverse=True), maxlen=0)),
     "seek": Core(lambda engine, data: engine.seek_each(data.reads[: PART // 10], SEEK_ENTRIES)),
+    # Before those that overwrite much: dead space makes each commit after it pay for collection.
+    "synced put": Core(lambda engine, data: engine.put_each(data.overwrites[:SYNCED]), engines.Bare),
     "put": Core(lambda engine, data: engine.put_in_transaction(data.overwrites[:PART])),
     "put_many": Core(lambda engine, data: engine.put_batch(data.overwrites[:PART])),
-    "synced put": Core(lambda engine, data: engine.put_each(data.overwrites[:SYNCED]), engines.Bare),
 }
 
 
@@ -70,7 +71,7 @@ def compare(data: Dataset, place: Path, names: Iterable[str], turns: int) -> dic
     opened: dict[type[Engine], Engine] = {}
     try:
         for engine in (Kvwasi, Lmdb, engines.Bare):
-            (place / engine.name).mkdir(exist_ok=True)
+            (place / engine.name).mkdir()
             opened[engine] = engine(place / engine.name)
             opened[engine].put_batch(data.entries)
         return {name: _ratio(CORE[name], opened, data, turns) for name in names}
@@ -105,9 +106,10 @@ def measure(
     data = numbered(keys)
     with tempfile.TemporaryDirectory(prefix="kvwasi-bench-", dir=directory) as place:
         found = compare(data, Path(place), CORE, turns)
-        again = slower(found, before, tolerated)
-        if again:
-            print(f"once more, longer: {', '.join(again)}", flush=True)
+    again = slower(found, before, tolerated)
+    if again:
+        print(f"once more, longer: {', '.join(again)}", flush=True)
+        with tempfile.TemporaryDirectory(prefix="kvwasi-bench-", dir=directory) as place:
             for name, ratio in compare(data, Path(place), again, turns * 3).items():
                 found[name] = max(found[name], ratio)
     return found
