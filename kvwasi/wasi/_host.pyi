@@ -8,6 +8,7 @@ library_path: str
 _api: object
 
 def self_test() -> None: ...
+def refills_return_stack(wanted: bool | None = None) -> bool: ...
 
 OPERATIONS: tuple[str, ...]
 

@@ -40,6 +40,10 @@ cdef extern from "wasmtime_abi.h":
     bint kvw_wasmtime_self_test(const kvw_wasmtime *, char *, size_t) noexcept nogil
 
 
+cdef extern from "os.h":
+    bint kvw_os_refills
+
+
 cdef extern from "host_internal.h":
     const char *KVW_API_CAPSULE
     uint32_t KVW_PREOPEN_READ_ONLY
@@ -110,6 +114,18 @@ cdef str _load():
     kvw_host_use_library(&_wasmtime)
     kvw_host_api(&_the_api)
     return path
+
+
+def refills_return_stack(wanted=None):
+    """Whether the processor's return stack is refilled after each system call (``native/os.c``).
+
+    ``wanted``, if given, sets it for this process. What it was before.
+    """
+    global kvw_os_refills
+    was = bool(kvw_os_refills)
+    if wanted is not None:
+        kvw_os_refills = wanted
+    return was
 
 
 library_path = _load()

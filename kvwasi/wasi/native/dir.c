@@ -4,10 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "host.h"
+#include "os.h"
 
 /* linux_dirent64, which no header declares */
 typedef struct entry {
@@ -32,7 +31,7 @@ void kvw_listing_free(kvw_listing *listing) { free(listing); }
 
 static int refill(kvw_listing *l, int os_fd)
 {
-    long got = syscall(SYS_getdents64, os_fd, l->buffer, sizeof l->buffer);
+    ssize_t got = kvw_os_getdents(os_fd, l->buffer, sizeof l->buffer);
     if (got < 0)
         return errno;
     l->start = l->cookie;
@@ -58,7 +57,7 @@ static int listing_seek(kvw_listing *l, int os_fd, uint64_t cookie)
             here = (uint64_t)((entry *)(void *)(l->buffer + at))->next;
         }
     }
-    if (lseek(os_fd, (off_t)cookie, SEEK_SET) < 0)
+    if (kvw_os_lseek(os_fd, (off_t)cookie, SEEK_SET) < 0)
         return errno;
     l->cookie = cookie;
     l->at = l->filled = 0;
@@ -70,7 +69,7 @@ static uint32_t listing_of(kvw_host *host, kvw_descriptor *d)
     if (d->listing)
         return WASI_OK;
     struct stat st;
-    if (fstat(d->os_fd, &st) < 0)
+    if (kvw_os_fstat(d->os_fd, &st) < 0)
         return kvw_errno(errno);
     kvw_listing *l = malloc(sizeof *l); /* the buffer need not be cleared */
     if (!l)
@@ -102,7 +101,7 @@ static uint32_t filetype_of_entry(int os_fd, const entry *e)
     case DT_SOCK:
         return WASI_FILETYPE_SOCKET_STREAM;
     case DT_UNKNOWN: /* some file systems leave it to stat */
-        if (strcmp(e->name, "..") != 0 && fstatat(os_fd, e->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        if (strcmp(e->name, "..") != 0 && kvw_os_fstatat(os_fd, e->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
             return kvw_filetype_of_mode(st.st_mode);
         return e->name[0] == '.' ? WASI_FILETYPE_DIRECTORY : WASI_FILETYPE_UNKNOWN;
     default:

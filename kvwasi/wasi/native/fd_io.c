@@ -1,8 +1,8 @@
 /* Bytes in and out of descriptors: fd_read, fd_write, fd_pread, fd_pwrite, fd_seek, fd_tell. */
 #include <errno.h>
-#include <unistd.h>
 
 #include "file.h"
+#include "os.h"
 #include "storage.h"
 
 /* Turn the guest's vector into the host's: read once, each range checked. */
@@ -28,7 +28,7 @@ static uint32_t gather(const kvw_memory *memory, uint32_t vector, uint32_t count
 static void settle_position(kvw_descriptor *d)
 {
     if (KVW_UNLIKELY(d->position_in_os)) {
-        off_t at = lseek(d->os_fd, 0, SEEK_CUR);
+        off_t at = kvw_os_lseek(d->os_fd, 0, SEEK_CUR);
         d->position = at < 0 ? 0 : (uint64_t)at;
         d->position_in_os = false;
     }
@@ -222,7 +222,7 @@ static uint32_t seek_base(kvw_descriptor *d, uint32_t whence, uint64_t *base)
         settle_position(d);
         *base = d->position;
     } else if (whence == WASI_SEEK_END) {
-        off_t end = lseek(d->os_fd, 0, SEEK_END);
+        off_t end = kvw_os_lseek(d->os_fd, 0, SEEK_END);
         if (end < 0)
             return kvw_errno(errno);
         *base = (uint64_t)end;
@@ -244,7 +244,7 @@ static uint32_t seek(kvw_descriptor *d, int64_t offset, uint32_t whence, uint64_
     if (d->stream)
         return WASI_ESPIPE;
     if (!d->positioned) {
-        off_t at = lseek(d->os_fd, offset, os_whence[whence]);
+        off_t at = kvw_os_lseek(d->os_fd, offset, os_whence[whence]);
         *position = (uint64_t)at;
         return at < 0 ? kvw_errno(errno) : WASI_OK;
     }

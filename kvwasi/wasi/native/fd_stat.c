@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "file.h"
+#include "os.h"
 #include "storage.h"
 
 static uint64_t nanoseconds(struct timespec time)
@@ -59,7 +59,7 @@ uint32_t kvw_fd_filestat_get(kvw_host *host, const kvw_memory *memory, const was
     struct stat st = {0};
     if (d->file)
         kvw_file_settle(d->file);
-    if (d->os_fd >= 0 && fstat(d->os_fd, &st) < 0)
+    if (d->os_fd >= 0 && kvw_os_fstat(d->os_fd, &st) < 0)
         return kvw_errno(errno);
     kvw_store_filestat(result, &st);
     result[16] = (uint8_t)kvw_filetype(d); /* tells kinds of sockets apart */
@@ -103,7 +103,7 @@ uint32_t kvw_fd_filestat_set_times(kvw_host *host, const kvw_memory *memory, con
         return WASI_EINVAL;
     if (d->file)
         kvw_file_settle(d->file);
-    return futimens(d->os_fd, times) < 0 ? kvw_errno(errno) : WASI_OK;
+    return kvw_os_futimens(d->os_fd, times) < 0 ? kvw_errno(errno) : WASI_OK;
 }
 
 /* What the kind and the access leave of the rights. */
@@ -211,7 +211,7 @@ uint32_t kvw_fd_advise(kvw_host *host, const kvw_memory *memory, const wasmtime_
         return WASI_EINVAL;
     if (d->os_fd < 0)
         return WASI_ESPIPE;
-    return kvw_errno(posix_fadvise(d->os_fd, a[1].i64, a[2].i64, advices[advice]));
+    return kvw_os_fadvise(d->os_fd, a[1].i64, a[2].i64, advices[advice]) < 0 ? kvw_errno(errno) : WASI_OK;
 }
 
 uint32_t kvw_fd_allocate(kvw_host *host, const kvw_memory *memory, const wasmtime_val_raw_t *a)

@@ -3,9 +3,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "file.h"
+#include "os.h"
 #include "storage.h"
 
 /* Make sure that slot `fd` exists. */
@@ -119,7 +119,7 @@ uint32_t kvw_filetype(kvw_descriptor *d)
     if (d->typed)
         return d->filetype;
     struct stat st;
-    if (d->os_fd < 0 || fstat(d->os_fd, &st) < 0)
+    if (d->os_fd < 0 || kvw_os_fstat(d->os_fd, &st) < 0)
         return WASI_FILETYPE_UNKNOWN;
     kvw_descriptor_typed(d, st.st_mode);
     return d->filetype;

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
-#include <unistd.h>
 
 #include "fault.h"
+#include "os.h"
 
 #define PAGE_SHIFT 12
 #define NO_PAGE UINT64_MAX
@@ -154,7 +154,7 @@ static bool copy_parts(kvw_file *file, uint64_t offset, const struct iovec *part
 static bool faulted(kvw_file *file, int os_fd)
 {
     struct stat st;
-    if (fstat(os_fd, &st) == 0)
+    if (kvw_os_fstat(os_fd, &st) == 0)
         file->size = (uint64_t)st.st_size;
     return false;
 }
@@ -231,6 +231,6 @@ void kvw_file_settle(kvw_file *file)
     file->host->files_behind--;
     struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_NOW}};
     /* Only the owner may move mtime alone; who may write may set both. */
-    if (futimens(file->writer_fd, times) < 0 && (errno == EPERM || errno == EACCES))
-        futimens(file->writer_fd, NULL);
+    if (kvw_os_futimens(file->writer_fd, times) < 0 && (errno == EPERM || errno == EACCES))
+        kvw_os_futimens(file->writer_fd, NULL);
 }

@@ -8,6 +8,7 @@
 
 #include "file.h"
 #include "host_internal.h"
+#include "os.h"
 #include "storage.h"
 
 static const char module_name[] = "wasi_snapshot_preview1";
@@ -23,7 +24,11 @@ static const kvw_storage_hook *_Atomic default_hook;
 
 void kvw_host_default_hook(const kvw_storage_hook *hook) { atomic_store(&default_hook, hook); }
 
-void kvw_host_use_library(const kvw_wasmtime *wasmtime) { library = wasmtime; }
+void kvw_host_use_library(const kvw_wasmtime *wasmtime)
+{
+    kvw_os_tune();
+    library = wasmtime;
+}
 
 kvw_host *kvw_host_new(void)
 {

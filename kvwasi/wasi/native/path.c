@@ -2,9 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "file.h"
+#include "os.h"
 #include "resolve.h"
 #include "storage.h"
 
@@ -87,7 +87,7 @@ static bool is_plain(const char *path)
 static int stat_beneath(kvw_host *host, int directory, const char *path, bool follow, struct stat *st)
 {
     if (is_plain(path)) { /* one component that is not followed cannot lead out */
-        if (fstatat(directory, path, st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (kvw_os_fstatat(directory, path, st, AT_SYMLINK_NOFOLLOW) < 0)
             return errno;
         if (!follow || !S_ISLNK(st->st_mode))
             return 0;
@@ -95,8 +95,8 @@ static int stat_beneath(kvw_host *host, int directory, const char *path, bool fo
     int fd = kvw_open_beneath(host, directory, path, O_PATH | (follow ? 0 : O_NOFOLLOW), 0);
     if (fd < 0)
         return -fd;
-    int error = fstat(fd, st) < 0 ? errno : 0;
-    close(fd);
+    int error = kvw_os_fstat(fd, st) < 0 ? errno : 0;
+    kvw_os_close(fd);
     return error;
 }
 
@@ -127,13 +127,13 @@ uint32_t kvw_path_filestat_get(kvw_host *host, const kvw_memory *memory, const w
 /* utimensat of an O_PATH descriptor; Linux before 5.8 knows no AT_EMPTY_PATH here. */
 static int set_times_of(int fd, const struct timespec times[2])
 {
-    if (utimensat(fd, "", times, AT_EMPTY_PATH) == 0)
+    if (kvw_os_utimensat(fd, "", times, AT_EMPTY_PATH) == 0)
         return 0;
     if (errno != EINVAL)
         return errno;
     char proc[64];
     snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd);
-    return utimensat(AT_FDCWD, proc, times, 0) < 0 ? errno : 0;
+    return kvw_os_utimensat(AT_FDCWD, proc, times, 0) < 0 ? errno : 0;
 }
 
 static int set_times_beneath(kvw_host *host, int directory, char *path, bool follow,
@@ -145,7 +145,7 @@ static int set_times_beneath(kvw_host *host, int directory, char *path, bool fol
         if (error)
             return error;
         if (place.plain)
-            error = utimensat(place.directory, place.name, times, AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
+            error = kvw_os_utimensat(place.directory, place.name, times, AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
         kvw_place_release(&place);
         if (place.plain)
             return error;
@@ -154,7 +154,7 @@ static int set_times_beneath(kvw_host *host, int directory, char *path, bool fol
     if (fd < 0)
         return -fd;
     int error = set_times_of(fd, times);
-    close(fd);
+    kvw_os_close(fd);
     return error;
 }
 
@@ -283,7 +283,7 @@ uint32_t kvw_path_readlink(kvw_host *host, const kvw_memory *memory, const wasmt
     char content[KVW_PATH_MAX];
     ssize_t length = -1;
     if (place.plain) {
-        length = readlinkat(place.directory, place.name, content, sizeof content);
+        length = kvw_os_readlinkat(place.directory, place.name, content, sizeof content);
         os_error = length < 0 ? errno : 0;
     } else { /* what a trailing slash leads to is a directory, or an error */
         struct stat st;

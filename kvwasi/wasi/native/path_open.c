@@ -1,9 +1,9 @@
 /* path_open: from a path, flags and rights to a new descriptor. */
 #include <errno.h>
 #include <fcntl.h>
-#include <unistd.h>
 
 #include "file.h"
+#include "os.h"
 #include "resolve.h"
 #include "storage.h"
 
@@ -58,8 +58,8 @@ static uint32_t check_read_only(kvw_host *host, request *r)
     if (fd < 0)
         return fd == -ENOENT && (r->flags & O_CREAT) ? WASI_EROFS : kvw_errno(-fd);
     struct stat st;
-    bool directory = fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
-    close(fd);
+    bool directory = kvw_os_fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+    kvw_os_close(fd);
     if ((r->flags & O_CREAT) && (r->flags & O_EXCL))
         return WASI_EEXIST;
     if (write)
@@ -93,7 +93,7 @@ static int open_exclusive(kvw_host *host, const request *r, kvw_descriptor *d)
     struct stat st;
     if (d->os_fd < 0)
         return -d->os_fd;
-    if (fstat(d->os_fd, &st) < 0) {
+    if (kvw_os_fstat(d->os_fd, &st) < 0) {
         int error = errno;
         kvw_storage_close(host, d->os_fd);
         return error;

@@ -2,10 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+
+#include "os.h"
 
 #define AGAIN_MAX 16
 #define LINKS_MAX 40
@@ -51,14 +50,14 @@ uint32_t kvw_path_copy(const kvw_memory *memory, uint32_t address, uint32_t leng
     return to[0] == '/' ? WASI_EPERM : WASI_OK;
 }
 
-static long openat2_beneath(int directory, const char *path, int flags, mode_t mode)
+static int openat2_beneath(int directory, const char *path, int flags, mode_t mode)
 {
     struct open_how how = {
         .flags = (uint64_t)(unsigned)flags,
         .mode = flags & O_CREAT ? mode : 0,
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
     };
-    return syscall(SYS_openat2, directory, path, &how, sizeof how);
+    return kvw_os_openat2(directory, path, &how);
 }
 
 bool kvw_has_openat2(void)
@@ -67,10 +66,10 @@ bool kvw_has_openat2(void)
     int state = atomic_load(&known);
     if (state == 0) {
         /* Old kernels answer ENOSYS, sandboxes EPERM. */
-        long fd = openat2_beneath(AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+        int fd = openat2_beneath(AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
         state = fd < 0 && (errno == ENOSYS || errno == EPERM) ? 2 : 1;
         if (fd >= 0)
-            close((int)fd);
+            kvw_os_close(fd);
         atomic_store(&known, state);
     }
     return state == 1;
@@ -93,7 +92,7 @@ static int walk_directory(const walk *w) { return w->depth ? w->stack[w->depth -
 static int walk_link(walk *w, const char *name, const char *after)
 {
     char target[KVW_PATH_MAX];
-    ssize_t length = readlinkat(walk_directory(w), name, target, sizeof target - 1);
+    ssize_t length = kvw_os_readlinkat(walk_directory(w), name, target, sizeof target - 1);
     if (length < 0)
         return -errno;
     target[length] = 0;
@@ -123,7 +122,7 @@ static int walk_enter(walk *w, const char *name, const char *after)
         return linked == -EINVAL ? -error : linked;
     }
     if (w->depth == WALK_DEPTH_MAX) {
-        close(fd);
+        kvw_os_close(fd);
         return -ENAMETOOLONG;
     }
     w->stack[w->depth++] = fd;
@@ -141,9 +140,9 @@ static int walk_last(walk *w, const char *name, int flags, mode_t mode, bool *ag
         return fd < 0 ? -error : fd;
     if (fd >= 0) {
         struct stat st;
-        if (!(flags & O_PATH) || fstat(fd, &st) < 0 || !S_ISLNK(st.st_mode))
+        if (!(flags & O_PATH) || kvw_os_fstat(fd, &st) < 0 || !S_ISLNK(st.st_mode))
             return fd;
-        close(fd);
+        kvw_os_close(fd);
     } else if ((error != ELOOP && error != ENOTDIR) || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
         return -error;
     }
@@ -166,7 +165,7 @@ static int walk_step(walk *w, int flags, mode_t mode, bool *again)
     if (!strcmp(name, "..")) {
         if (w->depth == 0)
             return -EPERM;
-        close(w->stack[--w->depth]);
+        kvw_os_close(w->stack[--w->depth]);
     } else if (strcmp(name, ".") != 0 && name[0]) {
         if (last && !slash)
             return walk_last(w, name, flags, mode, again);
@@ -191,7 +190,7 @@ static int walk_open(int directory, const char *path, int flags, mode_t mode)
     while (again && result >= 0)
         result = walk_step(&w, flags, mode, &again);
     while (w.depth > 0)
-        close(w.stack[--w.depth]);
+        kvw_os_close(w.stack[--w.depth]);
     return result;
 }
 
@@ -200,9 +199,9 @@ int kvw_open_beneath(const kvw_host *host, int directory, const char *path, int 
     if (!host->walk_only && kvw_has_openat2()) {
         /* EAGAIN: something was renamed meanwhile. A guest that races with itself must not keep us here. */
         for (int i = 0; i < AGAIN_MAX; i++) {
-            long fd = openat2_beneath(directory, path, flags | O_CLOEXEC, mode);
+            int fd = openat2_beneath(directory, path, flags | O_CLOEXEC, mode);
             if (fd >= 0)
-                return (int)fd;
+                return fd;
             if (errno != EAGAIN)
                 return errno == EXDEV ? -EPERM : -errno;
         }
@@ -231,7 +230,7 @@ int kvw_place_of(const kvw_host *host, int directory, char *path, kvw_place *pla
         int up = kvw_open_beneath(host, directory, path, O_PATH, 0);
         if (up < 0)
             return -up;
-        close(up);
+        kvw_os_close(up);
     }
     place->opened = start > 0;
     if (start == 0)
@@ -247,5 +246,5 @@ int kvw_place_of(const kvw_host *host, int directory, char *path, kvw_place *pla
 void kvw_place_release(const kvw_place *place)
 {
     if (place->opened)
-        close(place->directory);
+        kvw_os_close(place->directory);
 }

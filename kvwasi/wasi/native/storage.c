@@ -2,9 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+
+#include "os.h"
 
 /* Linux; older headers lack them */
 #ifndef RWF_DSYNC
@@ -19,28 +18,14 @@
 
 static ssize_t result_of(ssize_t result) { return result < 0 ? -errno : result; }
 
-/* The C library's calls are points of thread cancellation, which costs them 5 % of a small write in a
- * process of several threads. */
-#if defined(__linux__) && defined(__LP64__)
-#define KVW_READ(fd, to, length) syscall(SYS_read, fd, to, length)
-#define KVW_WRITE(fd, from, length) syscall(SYS_write, fd, from, length)
-#define KVW_PREAD(fd, to, length, offset) syscall(SYS_pread64, fd, to, length, offset)
-#define KVW_PWRITE(fd, from, length, offset) syscall(SYS_pwrite64, fd, from, length, offset)
-#else
-#define KVW_READ read
-#define KVW_WRITE write
-#define KVW_PREAD pread
-#define KVW_PWRITE pwrite
-#endif
-
 static ssize_t read_parts(int os_fd, const struct iovec *parts, int count, uint64_t offset)
 {
     if (offset == KVW_AT_POSITION)
-        return result_of(count == 1 ? KVW_READ(os_fd, parts->iov_base, parts->iov_len)
-                                    : readv(os_fd, parts, count));
+        return result_of(count == 1 ? kvw_os_read(os_fd, parts->iov_base, parts->iov_len)
+                                    : kvw_os_readv(os_fd, parts, count));
     if (count == 1)
-        return result_of(KVW_PREAD(os_fd, parts->iov_base, parts->iov_len, (off_t)offset));
-    return result_of(preadv(os_fd, parts, count, (off_t)offset));
+        return result_of(kvw_os_pread(os_fd, parts->iov_base, parts->iov_len, (off_t)offset));
+    return result_of(kvw_os_preadv(os_fd, parts, count, (off_t)offset));
 }
 
 static ssize_t write_parts(int os_fd, const struct iovec *parts, int count, uint64_t offset, uint32_t flags)
@@ -58,11 +43,11 @@ static ssize_t write_parts(int os_fd, const struct iovec *parts, int count, uint
         return result_of(result);
     }
     if (offset == KVW_AT_POSITION)
-        return result_of(count == 1 ? KVW_WRITE(os_fd, parts->iov_base, parts->iov_len)
-                                    : writev(os_fd, parts, count));
+        return result_of(count == 1 ? kvw_os_write(os_fd, parts->iov_base, parts->iov_len)
+                                    : kvw_os_writev(os_fd, parts, count));
     if (count == 1)
-        return result_of(KVW_PWRITE(os_fd, parts->iov_base, parts->iov_len, (off_t)offset));
-    return result_of(pwritev(os_fd, parts, count, (off_t)offset));
+        return result_of(kvw_os_pwrite(os_fd, parts->iov_base, parts->iov_len, (off_t)offset));
+    return result_of(kvw_os_pwritev(os_fd, parts, count, (off_t)offset));
 }
 
 static uint64_t total_of(const struct iovec *parts, int count)
@@ -143,14 +128,14 @@ ssize_t kvw_storage_write(kvw_host *host, int os_fd, const struct iovec *parts, 
 int kvw_storage_truncate(kvw_host *host, int os_fd, uint64_t size)
 {
     kvw_storage_call call = {.operation = KVW_STORAGE_TRUNCATE, .os_fd = os_fd, .length = size};
-    HOOKED(host, &call, ftruncate(os_fd, (off_t)size));
+    HOOKED(host, &call, kvw_os_ftruncate(os_fd, (off_t)size));
 }
 
 int kvw_storage_allocate(kvw_host *host, int os_fd, uint64_t offset, uint64_t length)
 {
     kvw_storage_call call = {
         .operation = KVW_STORAGE_ALLOCATE, .os_fd = os_fd, .offset = offset, .length = length};
-    HOOKED(host, &call, fallocate(os_fd, 0, (off_t)offset, (off_t)length));
+    HOOKED(host, &call, kvw_os_fallocate(os_fd, (off_t)offset, (off_t)length));
 }
 
 int kvw_storage_sync(kvw_host *host, int os_fd, bool data_only)
@@ -165,7 +150,7 @@ int kvw_storage_close(kvw_host *host, int os_fd)
     kvw_storage_call call = {.operation = KVW_STORAGE_CLOSE, .os_fd = os_fd};
     /* Linux frees the descriptor whatever close answers, so the hook cannot keep it open. */
     int injected = kvw_storage_before(host, &call);
-    int error = close(os_fd) < 0 && errno != EINTR ? errno : 0;
+    int error = kvw_os_close(os_fd) < 0 && errno != EINTR ? errno : 0;
     error = injected ? injected : error;
     kvw_storage_after(host, &call, 0, error);
     return error;
@@ -175,37 +160,37 @@ int kvw_storage_link(kvw_host *host, int from, const char *old_name, int to, con
 {
     kvw_storage_call call = {
         .operation = KVW_STORAGE_LINK, .os_fd = from, .os_fd2 = to, .path = old_name, .path2 = new_name};
-    HOOKED(host, &call, linkat(from, old_name, to, new_name, 0));
+    HOOKED(host, &call, kvw_os_linkat(from, old_name, to, new_name, 0));
 }
 
 int kvw_storage_rename(kvw_host *host, int from, const char *old_name, int to, const char *new_name)
 {
     kvw_storage_call call = {
         .operation = KVW_STORAGE_RENAME, .os_fd = from, .os_fd2 = to, .path = old_name, .path2 = new_name};
-    HOOKED(host, &call, renameat(from, old_name, to, new_name));
+    HOOKED(host, &call, kvw_os_renameat(from, old_name, to, new_name));
 }
 
 int kvw_storage_unlink(kvw_host *host, int directory, const char *name)
 {
     kvw_storage_call call = {.operation = KVW_STORAGE_UNLINK, .os_fd = directory, .path = name};
-    HOOKED(host, &call, unlinkat(directory, name, 0));
+    HOOKED(host, &call, kvw_os_unlinkat(directory, name, 0));
 }
 
 int kvw_storage_symlink(kvw_host *host, const char *target, int directory, const char *name)
 {
     kvw_storage_call call = {
         .operation = KVW_STORAGE_SYMLINK, .os_fd = directory, .path = target, .path2 = name};
-    HOOKED(host, &call, symlinkat(target, directory, name));
+    HOOKED(host, &call, kvw_os_symlinkat(target, directory, name));
 }
 
 int kvw_storage_create_directory(kvw_host *host, int directory, const char *name)
 {
     kvw_storage_call call = {.operation = KVW_STORAGE_CREATE_DIRECTORY, .os_fd = directory, .path = name};
-    HOOKED(host, &call, mkdirat(directory, name, 0777));
+    HOOKED(host, &call, kvw_os_mkdirat(directory, name, 0777));
 }
 
 int kvw_storage_remove_directory(kvw_host *host, int directory, const char *name)
 {
     kvw_storage_call call = {.operation = KVW_STORAGE_REMOVE_DIRECTORY, .os_fd = directory, .path = name};
-    HOOKED(host, &call, unlinkat(directory, name, AT_REMOVEDIR));
+    HOOKED(host, &call, kvw_os_unlinkat(directory, name, AT_REMOVEDIR));
 }
