@@ -25,6 +25,19 @@ _SIGNALS = {
     wasmtime.TrapCode.INDIRECT_CALL_TO_NULL: 11,
 }
 _SIGABRT = 6
+_STATUS_MASK = 0xFF  # what wait(2) leaves of an exit status
+
+
+class _Exit(Exception):
+    """The guest called ``proc_exit``. wasmtime's own refuses every status from 126 on."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status & _STATUS_MASK
+
+
+def _proc_exit(status: int) -> None:
+    raise _Exit(status)
 
 
 def run_module(
@@ -38,7 +51,7 @@ def run_module(
     stdout: Stdio = 1,
     stderr: Stdio = 2,
 ) -> int:
-    """Run the command module (or WebAssembly text) at ``path`` and return its exit status.
+    """Run the command module (or WebAssembly text) at ``path`` and return its exit status, 0 to 255.
 
     Arguments:
         path: a module with a ``_start``, that imports nothing but ``wasi_snapshot_preview1``.
@@ -50,7 +63,7 @@ def run_module(
 
     A guest that traps has the message on this process's stderr, and its status is 128 + the number of the
     signal that a native program would have died of: 134 for ``unreachable``, 136 for arithmetic, 139 for
-    memory and stack. An exit status that wasmtime refuses (126 and above) is reported there too, and is 1.
+    memory and stack.
 
     Raises ``OSError`` for a file or directory that can't be opened, ``wasmtime.WasmtimeError`` for a module
     that is not valid, and whatever a file object given as stdio raised.
@@ -69,6 +82,8 @@ def run_module(
     standard_streams_flushed()
     with Wasi([name, *args], env, stdin, stdout, stderr, preopens) as wasi:
         wasi.add_to_linker(linker)
+        exit_type = wasmtime.FuncType([wasmtime.ValType.i32()], [])
+        linker.define_func("wasi_snapshot_preview1", "proc_exit", exit_type, _proc_exit)
         wasi.add_to_store(store)
         try:
             status = _call_start(wasi, linker, store, module)
@@ -80,22 +95,27 @@ def run_module(
 
 
 def _call_start(wasi: Wasi, linker: wasmtime.Linker, store: wasmtime.Store, module: wasmtime.Module) -> int:
-    instance = linker.instantiate(store, module)
-    exports = instance.exports(store)
-    if isinstance(exports.get("memory"), wasmtime.Memory):
-        wasi.attach(store, instance)
-    start = exports.get("_start")
-    if not isinstance(start, wasmtime.Func):
-        raise wasmtime.WasmtimeError("the module has no _start: it is no command")
     try:
-        start(store)
-    except wasmtime.ExitTrap as exit_trap:
-        return exit_trap.code
+        instance = linker.instantiate(store, module)  # may run code of the guest
+        exports = instance.exports(store)
+        if isinstance(exports.get("memory"), wasmtime.Memory):
+            wasi.attach(store, instance)
+        start = exports.get("_start")
+        if isinstance(start, wasmtime.Func):
+            return _call(start, store)
+    except _Exit as exit_call:
+        return exit_call.status
     except wasmtime.Trap as trap:
         print(trap, file=sys.stderr)
         code = trap.trap_code
         return _SIGNAL_BASE + (_SIGNALS.get(code, _SIGABRT) if code is not None else _SIGABRT)
-    except wasmtime.WasmtimeError as error:
+    raise wasmtime.WasmtimeError("the module has no _start: it is no command")
+
+
+def _call(start: wasmtime.Func, store: wasmtime.Store) -> int:
+    try:
+        start(store)
+    except wasmtime.WasmtimeError as error:  # of a call that is wasmtime's own
         print(error, file=sys.stderr)
         return 1
     return 0
