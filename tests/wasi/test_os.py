@@ -106,7 +106,7 @@ guest.filestat(fd)
 guest.check("fd_close", fd)
 """
     helpers = str(Path(__file__).parent)
-    command = ["strace", "-f", "-e", "trace=openat2,pwrite64,fstat,close", sys.executable, "-c", program]
+    command = ["strace", "-f", "-e", "trace=openat,pwrite64,fstat,close", sys.executable, "-c", program]
     done = subprocess.run([*command, str(root), helpers], capture_output=True, text=True)
     if "PTRACE" in done.stderr or "ptrace" in done.stderr:
         pytest.skip("tracing is not permitted here")

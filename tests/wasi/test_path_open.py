@@ -155,3 +155,17 @@ def test_descriptors_run_out_cleanly(guest: Guest, root: Path) -> None:
         assert guest.try_open("file")[0] == "OK"
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize(("follow", "oflags", "error"), [
+    (1, 0, "OK"), (1, DIRECTORY, "OK"), (0, 0, "LOOP"), (0, DIRECTORY, "NOTDIR"), (1, CREAT | EXCL, "EXIST"),
+])  # fmt: skip
+@pytest.mark.parametrize("parent", ["", "sub/"])
+def test_a_link_to_a_directory(
+    guest: Guest, root: Path, parent: str, follow: int, oflags: int, error: str
+) -> None:
+    """The first try at a single component follows nothing; the second one does."""
+    (root / "sub" / "target").mkdir(parents=True)
+    (root / "target").mkdir()
+    os.symlink("target", root / parent / "link")
+    assert guest.try_open(parent + "link", oflags=oflags, rights=READ, follow=follow)[0] == error

@@ -149,6 +149,10 @@ static inline int kvw_os_fadvise(int fd, off_t offset, off_t length, int advice)
                 length, advice);
 }
 
+static inline int kvw_os_openat(int directory, const char *path, int flags, mode_t mode)
+{
+    KVW_OS_CALL(int, openat(directory, path, flags, mode), SYS_openat, directory, path, flags, mode);
+}
 /* openat2 has no function in most C libraries. */
 static inline int kvw_os_openat2(int directory, const char *path, const struct open_how *how)
 {

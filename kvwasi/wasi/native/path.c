@@ -78,15 +78,10 @@ uint32_t kvw_path_unlink_file(kvw_host *host, const kvw_memory *memory, const wa
     return error ? error : on_name(host, &t, kvw_storage_unlink);
 }
 
-static bool is_plain(const char *path)
-{
-    return !strchr(path, '/') && strcmp(path, ".") != 0 && strcmp(path, "..") != 0;
-}
-
 /* stat what `path` names. 0 or an errno. */
 static int stat_beneath(kvw_host *host, int directory, const char *path, bool follow, struct stat *st)
 {
-    if (is_plain(path)) { /* one component that is not followed cannot lead out */
+    if (kvw_is_plain(path)) { /* one component that is not followed cannot lead out */
         if (kvw_os_fstatat(directory, path, st, AT_SYMLINK_NOFOLLOW) < 0)
             return errno;
         if (!follow || !S_ISLNK(st->st_mode))

@@ -11,6 +11,9 @@ uint32_t kvw_path_copy(const kvw_memory *memory, uint32_t address, uint32_t leng
 /* open(2) of `path` below `directory`: a descriptor or minus an errno. -EPERM: the path leads out. */
 int kvw_open_beneath(const kvw_host *host, int directory, const char *path, int flags, mode_t mode);
 
+/* Whether `path` is a single component other than "." and "..". */
+bool kvw_is_plain(const char *path);
+
 /* Where a path's last component lives: for calls on names, which never follow the last component. The kernel
  * refuses "." and ".." in each of them, and follows no link under a trailing slash. */
 typedef struct kvw_place {
