@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,7 @@ def test_a_sigbus_of_somebody_else_ends_the_process(root: Path) -> None:
 import ctypes, mmap, os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from wasi_guest import CREAT, Guest
+from collections.abc import Iterator
 from pathlib import Path
 root = Path(sys.argv[1])
 guest = Guest("exclusive", [(root, "/", True)])
@@ -217,6 +219,7 @@ def test_killed_writers_lose_nothing(mode: Mode, root: Path) -> None:
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from wasi_guest import CREAT, Guest
+from collections.abc import Iterator
 from pathlib import Path
 guest = Guest(sys.argv[3], [(Path(sys.argv[1]), "/", True)])
 fd = guest.open("file", oflags=CREAT)
@@ -262,3 +265,126 @@ def test_appends_keep_the_window_right(guest: Guest, root: Path) -> None:
         guest.write(fd, f"line {i}\n".encode())
         assert guest.read(fd, 100, at=0)[:7] == b"line 0\n"
     assert (root / "file").read_text() == "".join(f"line {i}\n" for i in range(200))
+
+
+# The lock of exclusive mode: one host that stores through a window, or any number that read through theirs.
+
+
+@pytest.fixture
+def hosts(root: Path) -> Iterator[tuple[Guest, Guest]]:
+    """Two guests, each of its own host, with the directory in exclusive mode."""
+    both = Guest("exclusive", [(root, "/", True)]), Guest("exclusive", [(root, "/", True)])
+    yield both
+    for guest in both:
+        guest.close()
+
+
+def store_through_window(guest: Guest, fd: int, letter: bytes = b"x") -> None:
+    for i in range(100):
+        guest.write(fd, letter, at=i)
+
+
+def test_readers_share_a_file(hosts: tuple[Guest, Guest], root: Path) -> None:
+    (root / "file").write_bytes(b"content")
+    for guest in hosts:
+        assert guest.read(guest.open("file", rights=READ), 7) == b"content"
+    assert windows(root / "file") == ["r--s"] * 2
+
+
+def test_one_that_stores_is_alone(hosts: tuple[Guest, Guest], root: Path) -> None:
+    """The other one works as in shared mode: every call goes to the OS, and nothing is wrong."""
+    (root / "file").write_bytes(bytes(PAGE))
+    first, second = hosts
+    mine, theirs = first.open("file"), second.open("file")
+    store_through_window(first, mine)
+    assert second.read(theirs, 4, at=98) == b"xx\0\0"
+    store_through_window(second, theirs, b"y")
+    assert windows(root / "file") == ["rw-s"]
+    assert first.read(mine, 4, at=98) == b"yy\0\0"
+    second.check("fd_filestat_set_size", theirs, 50)
+    assert second.read(theirs, 100, at=40) == b"y" * 10
+
+    first.check("fd_close", mine)  # it keeps its window, but not the lock
+    store_through_window(second, theirs, b"z")
+    assert windows(root / "file") == ["rw-s"]
+    second.check("fd_close", theirs)
+    theirs = second.open("file")
+    store_through_window(second, theirs, b"z")
+    assert windows(root / "file") == ["rw-s"] * 2
+    mine = first.open("file")
+    assert first.read(mine, 100) == b"z" * 100
+    store_through_window(first, mine, b"a")
+    assert second.read(theirs, 100, at=0) == b"a" * 100
+
+
+def test_a_reader_keeps_its_window_beside_a_writer(hosts: tuple[Guest, Guest], root: Path) -> None:
+    (root / "file").write_bytes(bytes(PAGE))
+    first, second = hosts
+    theirs = second.open("file", rights=READ)
+    assert second.read(theirs, 1, at=0) == b"\0"
+    store_through_window(first, first.open("file"))
+    assert windows(root / "file") == ["r--s"]
+    assert second.read(theirs, 100, at=0) == b"x" * 100
+
+
+def test_the_lock_moves_between_descriptors(hosts: tuple[Guest, Guest], root: Path) -> None:
+    """It is held through one descriptor of the file, and closing that one is not the end of it."""
+    (root / "file").write_bytes(bytes(PAGE))
+    first, second = hosts
+    reader, writer, third = first.open("file", rights=READ), first.open("file"), first.open("file")
+    assert first.read(reader, 1, at=0) == b"\0"
+    store_through_window(first, writer, b"w")
+    first.check("fd_close", writer)
+    assert first.read(reader, 2, at=99) == b"w\0"
+    store_through_window(first, third, b"t")
+    first.check("fd_close", reader)
+    theirs = second.open("file")
+    assert second.read(theirs, 2, at=99) == b"t\0"
+    assert windows(root / "file") == ["rw-s"]
+    first.check("fd_close", third)
+    second.check("fd_close", theirs)
+    store_through_window(second, second.open("file"))
+    assert windows(root / "file") == ["rw-s"] * 2
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("LOCK_SH", ["r--s"]), ("LOCK_EX", [])])
+def test_a_program_that_locks_the_whole_file(root: Path, kind: str, expected: list[str]) -> None:
+    (root / "file").write_bytes(bytes(PAGE))
+    program = f"""
+import fcntl, sys
+file = open(sys.argv[1], "r+b")
+fcntl.lockf(file, fcntl.{kind})
+print("locked", flush=True)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-c", program, str(root / "file")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as locker:
+        assert locker.stdout and locker.stdout.readline() == b"locked\n"
+        guest = Guest("exclusive", [(root, "/", True)])
+        fd = guest.open("file")
+        assert guest.read(fd, 1, at=0) == b"\0"
+        store_through_window(guest, fd)
+        assert guest.read(fd, 101, at=0) == b"x" * 100 + b"\0"
+        assert windows(root / "file") == expected
+        guest.close()
+        locker.communicate()
+    assert locker.returncode == 0
+
+
+def test_a_child_process_does_not_keep_the_lock(hosts: tuple[Guest, Guest], root: Path) -> None:
+    (root / "file").write_bytes(bytes(PAGE))
+    first, second = hosts
+    fd = first.open("file")
+    store_through_window(first, fd)
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(writer)
+        os.read(reader, 1)  # until the parent has closed its end
+        os._exit(0)
+    os.close(reader)
+    first.check("fd_close", fd)
+    store_through_window(second, second.open("file"))
+    assert windows(root / "file") == ["rw-s"] * 2
+    os.close(writer)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

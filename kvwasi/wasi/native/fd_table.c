@@ -59,7 +59,7 @@ uint32_t kvw_descriptor_close(kvw_host *host, uint32_t fd)
         host->first_free = fd;
     if (d.file) {
         kvw_file_settle(d.file);
-        kvw_file_release(host, d.file);
+        kvw_file_release(host, d.file, d.os_fd);
     }
     pthread_mutex_unlock(&host->table_lock);
     kvw_listing_free(d.listing);

@@ -1,6 +1,7 @@
 #include "file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
@@ -20,6 +21,9 @@
 #define FAULT_COST 8u
 #define CREDIT_MAX 64u
 
+/* Far beyond the bytes that programs lock for themselves; a lock of a whole file covers it. */
+#define LOCK_BYTE (INT64_MAX - 1)
+
 static kvw_file **bucket_of(kvw_host *host, ino_t inode) { return &host->files[inode % KVW_FILE_BUCKETS]; }
 
 kvw_file *kvw_file_find(kvw_host *host, const struct stat *st)
@@ -37,6 +41,7 @@ kvw_file *kvw_file_acquire(kvw_host *host, const struct stat *st)
         if (file == host->parked)
             host->parked = NULL;
         file->references++;
+        file->lock_refused = false;
         file->size = (uint64_t)st->st_size;
         return file;
     }
@@ -50,9 +55,17 @@ kvw_file *kvw_file_acquire(kvw_host *host, const struct stat *st)
     file->references = 1;
     file->size = (uint64_t)st->st_size;
     file->last_page = NO_PAGE;
+    file->lock_fd = -1;
     file->next = *bucket;
     *bucket = file;
     return file;
+}
+
+static void set_ends(kvw_file *file)
+{
+    bool usable = file->window && file->lock_fd >= 0;
+    file->readable_end = usable ? file->window_length : 0;
+    file->writable_end = usable && file->window_writable && file->lock_writes ? file->window_length : 0;
 }
 
 static void unmap(kvw_file *file)
@@ -60,10 +73,46 @@ static void unmap(kvw_file *file)
     if (file->window)
         munmap(file->window, file->window_length);
     file->window = NULL;
+    set_ends(file);
 }
 
-void kvw_file_release(kvw_host *host, kvw_file *file)
+static int set_lock(int os_fd, short type)
 {
+    struct flock request = {.l_type = type, .l_whence = SEEK_SET, .l_start = LOCK_BYTE, .l_len = 1};
+    return fcntl(os_fd, F_OFD_SETLK, &request) < 0 ? errno : 0;
+}
+
+static void unlock(kvw_file *file)
+{
+    set_lock(file->lock_fd, F_UNLCK); /* a child process may have the descriptor, too */
+    file->lock_fd = -1;
+    set_ends(file);
+}
+
+/* Have the lock under which the window may be read, or also written. Two hosts may read a file through
+ * their windows; one that stores through its own is alone. False: somebody else has it, and this host uses the
+ * file as in shared mode until it is opened anew. */
+static bool lock(kvw_file *file, int os_fd, bool writes)
+{
+    if (file->lock_fd >= 0 && (file->lock_writes || !writes))
+        return true;
+    if (file->lock_refused)
+        return false;
+    if (file->lock_fd >= 0 && file->lock_fd != os_fd)
+        unlock(file); /* it would be in the way of the other descriptor's */
+    int error = set_lock(os_fd, writes ? F_WRLCK : F_RDLCK);
+    file->lock_refused = error == EAGAIN || error == EACCES;
+    if (file->lock_refused)
+        return false;
+    file->lock_fd = os_fd; /* also where the file system has no locks */
+    file->lock_writes = writes;
+    return true;
+}
+
+void kvw_file_release(kvw_host *host, kvw_file *file, int os_fd)
+{
+    if (file->lock_fd == os_fd)
+        unlock(file); /* the next access through another descriptor takes it again */
     if (--file->references > 0)
         return;
     kvw_file_unpark(host);
@@ -115,8 +164,6 @@ static bool coherent(int os_fd)
 /* Map at least `end` bytes. False: the file stays unmapped for good. */
 static bool map(kvw_file *file, int os_fd, uint64_t end, bool writable)
 {
-    if (file->unmappable)
-        return false;
     uint64_t length = ((end | 1) * 2 + WINDOW_STEP - 1) / WINDOW_STEP * WINDOW_STEP;
     unmap(file);
     if (end > WINDOW_BYTES_MAX || !coherent(os_fd) || !kvw_fault_install()) {
@@ -133,6 +180,20 @@ static bool map(kvw_file *file, int os_fd, uint64_t end, bool writable)
     file->window = window;
     file->window_length = (size_t)length;
     file->window_writable = writable;
+    return true;
+}
+
+/* Have a window of at least `end` bytes and the lock for it. */
+static bool open_window(kvw_file *file, int os_fd, uint64_t end, bool writable)
+{
+    if (file->unmappable || !lock(file, os_fd, writable))
+        return false;
+    if (!file->window || end > file->window_length || (writable && !file->window_writable)) {
+        /* One that was writable is mapped again for reading only: the next write that wants it tells. */
+        if (!map(file, os_fd, file->size, writable))
+            return false;
+    }
+    set_ends(file);
     return true;
 }
 
@@ -162,13 +223,12 @@ static bool faulted(kvw_file *file, int os_fd)
 bool kvw_file_read(kvw_file *file, int os_fd, uint64_t offset, const struct iovec *parts, int count,
                    uint64_t total)
 {
-    if (total > file->size || offset > file->size - total || total > WINDOW_READ_MAX)
+    if (total > file->size || offset > file->size - total || total > WINDOW_READ_MAX ||
+        total == 0)
         return false;
-    if (KVW_UNLIKELY(!file->window || offset + total > file->window_length)) {
-        /* A window that was writable is mapped again for reading only: the next write that wants it tells. */
-        if (total == 0 || !map(file, os_fd, file->size, false))
-            return false;
-    }
+    if (KVW_UNLIKELY(offset + total > file->readable_end) &&
+        !open_window(file, os_fd, offset + total, false))
+        return false;
     return copy_parts(file, offset, parts, count, true) || faulted(file, os_fd);
 }
 
@@ -211,10 +271,9 @@ bool kvw_file_write(kvw_file *file, int os_fd, uint64_t offset, const struct iov
         return false;
     if (file->unmappable || !window_pays(file, offset, total))
         return false;
-    if (KVW_UNLIKELY(!file->window_writable || !file->window || offset + total > file->window_length)) {
-        if (!map(file, os_fd, file->size, true))
-            return false;
-    }
+    if (KVW_UNLIKELY(offset + total > file->writable_end) &&
+        !open_window(file, os_fd, offset + total, true))
+        return false;
     if (!copy_parts(file, offset, parts, count, false))
         return faulted(file, os_fd);
     file->host->files_behind += !file->mtime_behind;

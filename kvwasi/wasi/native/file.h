@@ -19,6 +19,13 @@ struct kvw_file {
     uint8_t
         *window; /* maps the file from its start, far past its end, so that growth seldom remaps; or NULL */
     size_t window_length;
+    /* Nobody else who takes the same lock has a window that this one would disturb: see lock() in file.c. */
+    int lock_fd; /* the descriptor that holds it, -1: none, and the window is not used */
+    bool lock_writes;
+    bool lock_refused; /* since the file was opened last */
+    /* How far a copy may reach from and to the window: 0 without the lock for it. */
+    uint64_t readable_end;
+    uint64_t writable_end;
     /* Which writes pay through the window, see window_pays(). */
     atomic_uint flushes; /* counted by any thread */
     unsigned flushes_seen;
@@ -30,7 +37,8 @@ struct kvw_file {
 
 /* The object of the inode, with one more reference and the size of `st`. NULL: no memory. */
 kvw_file *kvw_file_acquire(kvw_host *host, const struct stat *st);
-void kvw_file_release(kvw_host *host, kvw_file *file);
+/* `os_fd`: the descriptor of the reference that goes, still open. */
+void kvw_file_release(kvw_host *host, kvw_file *file, int os_fd);
 /* Let go of the file that is kept after its last close: it may have lost its name. */
 void kvw_file_unpark(kvw_host *host);
 

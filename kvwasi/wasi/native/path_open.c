@@ -138,9 +138,9 @@ static uint32_t open_request(kvw_host *host, const request *r, uint32_t *fd)
     }
     uint32_t error = kvw_descriptor_add(host, &d, fd);
     if (error) {
-        kvw_storage_close(host, d.os_fd);
         if (d.file)
-            kvw_file_release(host, d.file);
+            kvw_file_release(host, d.file, d.os_fd);
+        kvw_storage_close(host, d.os_fd);
     }
     return error;
 }
