@@ -58,7 +58,7 @@ class Package:
                 "--quiet",
                 "--no-deps",
                 "--no-binary",
-                ":all:",
+                self.name,  # and not ":all:": what its setup needs may be built already
             ]
             command.append(f"{self.name}=={self.version}")
         done = subprocess.run(
