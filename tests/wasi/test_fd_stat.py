@@ -78,6 +78,30 @@ def test_mtime_follows_writes(guest: Guest, root: Path) -> None:
         assert mtime > before, ask
 
 
+@pytest.mark.parametrize("fdflags", [0, APPEND])
+def test_the_size_that_it_has(guest: Guest, root: Path, fdflags: int) -> None:
+    """mtime moves all the same, and what somebody else has appended goes."""
+    path = root / "file"
+    path.write_bytes(bytes(5000))
+    fd = guest.open("file", fdflags=fdflags)
+    for ask in ("descriptor", "path", "close"):
+        assert guest.read(fd, 1, at=0) == b"\0"
+        os.utime(path, (1, 1))
+        guest.check("fd_filestat_set_size", fd, 5000)
+        if ask == "descriptor":
+            assert guest.filestat(fd).mtim > 1_000_000_000
+        elif ask == "path":
+            assert guest.path_filestat("file").mtim > 1_000_000_000
+        else:
+            guest.check("fd_close", fd)
+        assert os.stat(path).st_mtime > 1
+    fd = guest.open("file", fdflags=fdflags)
+    with path.open("ab") as file:
+        file.write(b"more")
+    guest.check("fd_filestat_set_size", fd, 5000)
+    assert path.read_bytes() == bytes(5000)
+
+
 def test_set_size(guest: Guest, root: Path) -> None:
     (root / "file").write_bytes(b"0123456789")
     fd = guest.open("file")

@@ -66,6 +66,15 @@ uint32_t kvw_fd_filestat_get(kvw_host *host, const kvw_memory *memory, const was
     return WASI_OK;
 }
 
+/* Whether a file in exclusive mode has the size already: then only its time moves, and its pages stay
+ * mapped. The OS is asked, for somebody else may have changed it. */
+static bool size_stays(const kvw_host *host, const kvw_descriptor *d, uint64_t size)
+{
+    struct stat st;
+    return d->file && d->map_writable && !(d->flags & WASI_FD_APPEND) && !host->hook &&
+           size == d->file->size && kvw_os_fstat(d->os_fd, &st) == 0 && (uint64_t)st.st_size == size;
+}
+
 uint32_t kvw_fd_filestat_set_size(kvw_host *host, const kvw_memory *memory, const wasmtime_val_raw_t *a)
 {
     (void)memory;
@@ -78,6 +87,10 @@ uint32_t kvw_fd_filestat_set_size(kvw_host *host, const kvw_memory *memory, cons
     uint64_t size = kvw_u64(a + 1);
     if (size > INT64_MAX || d->os_fd < 0)
         return WASI_EINVAL;
+    if (size_stays(host, d, size)) {
+        kvw_file_touched(d->file, d->os_fd);
+        return WASI_OK;
+    }
     error = kvw_errno(kvw_storage_truncate(host, d->os_fd, size));
     if (!error && d->file)
         d->file->size = size;

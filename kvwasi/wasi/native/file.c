@@ -90,8 +90,8 @@ static void unlock(kvw_file *file)
 }
 
 /* Have the lock under which the window may be read, or also written. Two hosts may read a file through
- * their windows; one that stores through its own is alone. False: somebody else has it, and this host uses the
- * file as in shared mode until it is opened anew. */
+ * their windows; one that stores through its own is alone. False: somebody else has it, and this host uses
+ * the file as in shared mode until it is opened anew. */
 static bool lock(kvw_file *file, int os_fd, bool writes)
 {
     if (file->lock_fd >= 0 && (file->lock_writes || !writes))
@@ -276,10 +276,15 @@ bool kvw_file_write(kvw_file *file, int os_fd, uint64_t offset, const struct iov
         return false;
     if (!copy_parts(file, offset, parts, count, false))
         return faulted(file, os_fd);
+    kvw_file_touched(file, os_fd);
+    return true;
+}
+
+void kvw_file_touched(kvw_file *file, int os_fd)
+{
     file->host->files_behind += !file->mtime_behind;
     file->mtime_behind = true;
     file->writer_fd = os_fd;
-    return true;
 }
 
 void kvw_file_settle(kvw_file *file)

@@ -60,6 +60,8 @@ static inline void kvw_file_flushed(kvw_file *file)
 {
     atomic_fetch_add_explicit(&file->flushes, 1, memory_order_relaxed);
 }
+/* It was changed through `os_fd` without the OS's noticing: kvw_file_settle() is due. */
+void kvw_file_touched(kvw_file *file, int os_fd);
 /* Stores to a mapping move mtime only at their first fault: bring it up to date before it is looked at. */
 void kvw_file_settle(kvw_file *file);
 
