@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from case7973 import environment
-from hosts import HOSTS, Program
+from hosts import HOSTS, Program, in_turns
 from packages import LUA, SQLITE, ZSTD, Package
 
 HERE = Path(__file__).parent
@@ -175,16 +175,15 @@ def measure(
     for case in cases(programs, scale):
         times: dict[str, list[float]] = {host: [] for host in HOSTS}
         expected = None
-        for turn in range(turns):
-            for host in HOSTS if turn % 2 == 0 else reversed(HOSTS):
-                with tempfile.TemporaryDirectory(prefix="kvwasi-programs-", dir=directory) as place:
-                    case.prepare(Path(place), sources)
-                    run = programs[case.program].run(host, case.args, Path(place))
-                    found = (CLOCK.sub(b"", run.output), tree_digest(Path(place)))
-                expected = expected or found
-                if found != expected:
-                    raise RuntimeError(f"{case.name}: {host} differs from native:\n{run.output.decode()}")
-                times[host].append(run.seconds)
+        for _, host in in_turns(HOSTS, turns):
+            with tempfile.TemporaryDirectory(prefix="kvwasi-programs-", dir=directory) as place:
+                case.prepare(Path(place), sources)
+                run = programs[case.program].run(host, case.args, Path(place))
+                found = (CLOCK.sub(b"", run.output), tree_digest(Path(place)))
+            expected = expected or found
+            if found != expected:
+                raise RuntimeError(f"{case.name}: {host} differs from native:\n{run.output.decode()}")
+            times[host].append(run.seconds)
         lines += [Line(case.name, host, seconds) for host, seconds in times.items()]
         print(f"{case.name}: the same output and files on {', '.join(HOSTS)}", flush=True)
     return lines

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from case7973 import RESULTS, environment
-from hosts import HOSTS, Program
+from hosts import HOSTS, Program, in_turns
 
 ENTRIES = 10_000
 SLOW = "wasmtime-py"
@@ -108,15 +108,14 @@ def measure(directory: Path, *, loops: int = 10, turns: int = 5, wasmtime_py: bo
     """Time every call in a directory below ``directory``."""
     found: dict[tuple[str, str, str], list[float]] = {}
     hosts = [host for host in HOSTS if wasmtime_py or host != SLOW]
-    with tempfile.TemporaryDirectory(prefix="kvwasi-bench-", dir=directory.resolve()) as place:
+    with tempfile.TemporaryDirectory(prefix="kvwasi-bench-", dir=directory) as place:
         prepare(Path(place))
         program = Program("calls", Path(place))
-        for turn in range(turns):
-            for host in hosts if turn % 2 == 0 else reversed(hosts):
-                scale = max(1, loops // SLOW_DIVISOR) if host == SLOW else loops
-                for line in program.run(host, [str(scale)], Path(place)).output.decode().splitlines():
-                    name, variant, *nanoseconds = line.split("\t")
-                    found.setdefault((name, host, variant), []).extend(map(float, nanoseconds))
+        for _, host in in_turns(hosts, turns):
+            scale = max(1, loops // SLOW_DIVISOR) if host == SLOW else loops
+            for line in program.run(host, [str(scale)], Path(place)).output.decode().splitlines():
+                name, variant, *nanoseconds = line.split("\t")
+                found.setdefault((name, host, variant), []).extend(map(float, nanoseconds))
     figures = {key: Figure(samples) for key, samples in found.items()}
     names = dict.fromkeys(name for name, _, _ in figures)
     return [

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,13 @@ from kvwasi.wasi import Preopen, Wasi
 
 PROGRAMS = Path(__file__).parent / "programs"
 HOSTS = ("native", "shared", "exclusive", "wasmtime-py")
+
+
+def in_turns(hosts: Sequence[str], turns: int) -> Iterator[tuple[int, str]]:
+    """Each host in each turn; the other way round in every other one, so that none keeps its place."""
+    for turn in range(turns):
+        for host in hosts if turn % 2 == 0 else reversed(hosts):
+            yield turn, host
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,8 @@ class Program:
         wasi_flags: Sequence[str] = (),
     ) -> None:
         files = [str(source) for source in sources or [PROGRAMS / f"{name}.c"]]
-        self._native = directory / name
-        self._module = directory / f"{name}.wasm"
+        self._native = directory.resolve() / name  # it is run elsewhere
+        self._module = directory.resolve() / f"{name}.wasm"
         zig = [sys.executable, "-m", "ziglang", "cc"]
         native = next(([cc] for cc in ("cc", "gcc", "clang") if shutil.which(cc)), zig)
         common = ["-O2", *flags, *files]

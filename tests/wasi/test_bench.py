@@ -6,7 +6,7 @@ from pathlib import Path
 import calls
 import case7973
 import pytest
-from hosts import Program
+from hosts import Program, in_turns
 
 
 def test_the_7973_case(tmp_path: Path) -> None:
@@ -64,3 +64,23 @@ def test_a_program_that_fails_is_reported(tmp_path: Path) -> None:
     for host in ("native", "shared", "exclusive", "wasmtime-py"):
         with pytest.raises(RuntimeError, match="ended with"):
             program.run(host, ["missing/file"], tmp_path)
+
+
+def test_turns_change_their_order() -> None:
+    assert list(in_turns(["a", "b"], 3)) == [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "a"), (2, "b")]
+
+
+@pytest.mark.parametrize(
+    ("host", "ratio", "verdict"),
+    [
+        ("native", 1.0, ""),
+        ("shared", 0.95, "0.95: met"),
+        ("shared", 0.94, "0.95: MISSED"),
+        ("exclusive", 4.0, "4: met"),
+        ("exclusive", 3.99, "4: MISSED"),
+    ],
+)
+def test_bars_of_the_7973_case(host: str, ratio: float, verdict: str) -> None:
+    line = case7973.Line(host, True, [1.0, 3.0, 2.0], ratio)
+    assert line.verdict == verdict
+    assert f"| {host} | 2.000 | 1.000-3.000 | {ratio:.2f} | {verdict} |" in case7973.table([line])
