@@ -5,8 +5,10 @@
  *
  * DIRECTORY/shared, DIRECTORY/exclusive and DIRECTORY/read-only must exist. Prints the calls made and
  * their outcomes' number. */
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +52,7 @@ static uint32_t below(uint32_t bound) { return (uint32_t)(next() >> 32) % bound;
 static const char *const words[] = {
     "a", "b",   "dir",  "dir/a", "dir/../b",  "..",  "../shared/a", "/",         "/etc", ".",
     "l", "l/x", "dir/", "a/",    "missing/x", "./a", "dir/..",      "dir/../..", "\xff", "d\0d"};
-#define CALLS_OF_A_HOST 200u /* by then its preopens are closed */
+#define CALLS_OF_HOSTS 400u /* by then their preopens are closed */
 #define WORDS (sizeof words / sizeof *words)
 
 static uint32_t interesting_address(void)
@@ -102,39 +104,99 @@ static size_t path_length(uint32_t address)
     return strlen(words[(address - PATHS) / PATH_BYTES]);
 }
 
-/* The descriptors that are likely to be what the call works on. */
-static int32_t likely_descriptor(const target *t)
-{
-    if (!strncmp(t->name, "path_", 5))
-        return (int32_t)(3 + below(3));
-    bool ends_it = !strcmp(t->name, "fd_close") || !strcmp(t->name, "fd_renumber");
-    return (int32_t)(ends_it ? 6 + below(16) : 3 + below(10));
-}
+/* What the arguments of a call are, a letter each; those of calls.h say only their types. */
+typedef struct shape {
+    const char *name;
+    const char *kinds;
+} shape;
 
-/* An argument for a call that is meant to succeed. */
-static wasmtime_val_raw_t tame_argument(const target *t, size_t index, uint32_t before)
+static const shape shapes[] = {
+    {"clock_res_get", "wr"},
+    {"clock_time_get", "wor"},
+    {"fd_advise", "dooa"},
+    {"fd_allocate", "doo"},
+    {"fd_close", "e"},
+    {"fd_datasync", "d"},
+    {"fd_fdstat_get", "dr"},
+    {"fd_fdstat_set_flags", "df"},
+    {"fd_fdstat_set_rights", "dRR"},
+    {"fd_filestat_get", "dr"},
+    {"fd_filestat_set_size", "do"},
+    {"fd_filestat_set_times", "doot"},
+    {"fd_pread", "dvnor"},
+    {"fd_prestat_dir_name", "DbB"},
+    {"fd_prestat_get", "Dr"},
+    {"fd_pwrite", "dvnor"},
+    {"fd_read", "dvnr"},
+    {"fd_readdir", "DbBor"},
+    {"fd_renumber", "ee"},
+    {"fd_seek", "dowr"},
+    {"fd_sync", "d"},
+    {"fd_tell", "dr"},
+    {"fd_write", "dvnr"},
+    {"path_create_directory", "DpP"},
+    {"path_filestat_get", "DlpPr"},
+    {"path_filestat_set_times", "DlpPoot"},
+    {"path_link", "D0pPDpP"},
+    {"path_open", "DlpPORRfr"},
+    {"path_readlink", "DpPbBr"},
+    {"path_remove_directory", "DpP"},
+    {"path_rename", "DpPDpP"},
+    {"path_symlink", "pPDpP"},
+    {"path_unlink_file", "DpP"},
+    {"poll_oneoff", "bbnr"},
+    {"sock_accept", "dfr"},
+    {"sock_recv", "dvn0rr"},
+    {"sock_send", "dvn0r"},
+    {"sock_shutdown", "dw"},
+};
+_Static_assert(sizeof shapes / sizeof *shapes == TARGETS, "one for each call, in their order");
+
+/* A value of the kind, likely to make the call succeed. `before` is the argument before it. */
+static uint64_t sane_value(char kind, uint32_t before)
 {
-    wasmtime_val_raw_t value = {.i64 = 0};
-    uint32_t chance = below(100);
-    if (t->parameters[index] == 'l')
-        value.i64 = chance < 50 ? (int64_t)(WASI_RIGHT_FD_READ | WASI_RIGHT_FD_WRITE) : (int64_t)below(9000);
-    else if (index == 0 && strcmp(t->name, "path_symlink") != 0)
-        value.i32 = likely_descriptor(t);
-    else if (before >= PATHS && before < ROOM)
-        value.i32 = (int32_t)path_length(before);
-    else if (before >= ROOM && before < MEMORY_BYTES)
-        value.i32 = (int32_t)below(100);
-    else if (before >= VECTORS + 8 && before < PATHS && before % 8 == 0)
-        value.i32 = (int32_t)below(4);
-    else if (chance < 30)
-        value.i32 = (int32_t)(PATHS + PATH_BYTES * below(WORDS));
-    else if (chance < 55)
-        value.i32 = (int32_t)(ROOM + 8 * below((MEMORY_BYTES - ROOM) / 8 - 20));
-    else if (chance < 75)
-        value.i32 = (int32_t)(VECTORS + 8 * (1 + below(60)));
-    else
-        value.i32 = (int32_t)below(4);
-    return value;
+    static const uint64_t rights[] = {WASI_RIGHT_FD_READ, WASI_RIGHT_FD_READ | WASI_RIGHT_FD_WRITE,
+                                      WASI_RIGHT_FD_WRITE, WASI_RIGHTS_ALL};
+    static const uint32_t oflags[] = {0, 0, WASI_O_CREAT, WASI_O_CREAT, WASI_O_CREAT | WASI_O_TRUNC,
+                                      WASI_O_DIRECTORY};
+    switch (kind) {
+    case 'D': /* a directory: a preopen */
+        return 3 + below(3);
+    case 'd': /* what path_open gave, likely */
+        return below(8) ? 6 + below(6) : 3 + below(10);
+    case 'e': /* one to end */
+        return 6 + below(24);
+    case 'v':
+        return VECTORS + 8 * below(60);
+    case 'n':
+        return 1 + below(3);
+    case 'p':
+        return PATHS + PATH_BYTES * below(below(2) ? 4 : WORDS);
+    case 'P':
+        return path_length(before);
+    case 'l':
+        return below(2);
+    case 'O':
+        return oflags[below(sizeof oflags / sizeof *oflags)];
+    case 'f':
+        return below(3) ? 0 : below(32);
+    case 'R':
+        return rights[below(sizeof rights / sizeof *rights)];
+    case 'w':
+        return below(3);
+    case 'a':
+        return below(6);
+    case 't':
+        return below(16);
+    case 'o':
+        return below(2) ? below(9000) : below(200);
+    case 'B':
+        return below(1000);
+    case '0':
+        return 0;
+    default: /* room for a result or a buffer */
+        return ROOM + 8 * below((MEMORY_BYTES - ROOM) / 8 - 200);
+    }
 }
 
 /* One argument, likely of a kind that gets past the first checks: an address is often followed by its
@@ -155,26 +217,44 @@ static wasmtime_val_raw_t argument(const target *t, size_t index, uint32_t befor
     return value;
 }
 
+/* The calls that most of a program's are. */
+static bool is_common(const char *name)
+{
+    return !strcmp(name, "path_open") || !strcmp(name, "fd_read") || !strcmp(name, "fd_write") ||
+           !strcmp(name, "fd_pread") || !strcmp(name, "fd_pwrite");
+}
+
 static void make_call(kvw_host *host, kvw_memory *memory, uint64_t outcomes[80])
 {
     const target *t = &targets[below(TARGETS)];
+    for (bool bytes = below(3) == 0; bytes && !is_common(t->name);)
+        t = &targets[below(TARGETS)];
     wasmtime_val_raw_t arguments[16];
     size_t count = strlen(t->parameters);
-    bool tame = below(4);
+    bool sane = below(4);
+    const shape *s = &shapes[t - targets];
+    assert(!strcmp(s->name, t->name) && strlen(s->kinds) == count);
     for (size_t i = 0; i < count; i++) {
         uint32_t before = i ? (uint32_t)arguments[i - 1].i32 : 0;
-        arguments[i] = tame ? tame_argument(t, i, before) : argument(t, i, before);
+        if (sane)
+            arguments[i].i64 = (int64_t)sane_value(s->kinds[i], before);
+        else
+            arguments[i] = argument(t, i, before);
     }
     if (!strcmp(t->name, "poll_oneoff")) { /* its first subscription is due at once, so that none waits */
         arguments[0].i32 = (int32_t)ROOM;
         memset(memory->base + ROOM, 0, WASI_SUBSCRIPTION_SIZE);
     }
-    uint32_t outcome = t->call(host, memory, arguments);
-    if (outcome > WASI_ENOTCAPABLE) {
-        fprintf(stderr, "%s answers %u\n", t->name, outcome);
-        abort();
+    /* A run of them is what windows are for. */
+    bool moves = strstr(s->kinds, "vn") != NULL;
+    for (uint32_t left = moves && below(4) == 0 ? 30 : 1; left > 0; left--) {
+        uint32_t outcome = t->call(host, memory, arguments);
+        if (outcome > WASI_ENOTCAPABLE) {
+            fprintf(stderr, "%s answers %u\n", t->name, outcome);
+            abort();
+        }
+        outcomes[outcome] += left == 1;
     }
-    outcomes[outcome]++;
 }
 
 static unsigned open_descriptors(void)
@@ -197,22 +277,47 @@ static void preopen(kvw_host *host, const char *directory, const char *name, uin
     }
 }
 
-static void one_host(const char *directory, uint64_t count, uint64_t outcomes[80])
+static kvw_host *new_host(const char *directory)
 {
-    unsigned before = open_descriptors();
     kvw_host *host = kvw_host_new();
     host->walk_only = below(2);
     preopen(host, directory, "shared", 0);
     preopen(host, directory, "exclusive", KVW_PREOPEN_EXCLUSIVE);
     preopen(host, directory, "read-only", KVW_PREOPEN_READ_ONLY);
+    return host;
+}
+
+/* Somebody else cuts a file, or makes it longer, under the windows. */
+static void disturb(const char *directory)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/exclusive/%s", directory, words[below(2)]);
+    int fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC); /* the guest makes links, too */
+    if (fd < 0)
+        return;
+    if (ftruncate(fd, below(9000)) < 0) {
+        perror(path);
+        exit(2);
+    }
+    close(fd);
+}
+
+/* Two hosts over the same directories, whose locks and windows meet. */
+static void two_hosts(const char *directory, uint64_t count, uint64_t outcomes[80])
+{
+    unsigned before = open_descriptors();
+    kvw_host *hosts[] = {new_host(directory), new_host(directory)};
     kvw_memory memory = {malloc(MEMORY_BYTES), MEMORY_BYTES};
     memset(memory.base, '?', MEMORY_BYTES);
     for (uint64_t i = 0; i < count; i++) {
         if (i % 16 == 0)
             fill(memory.base);
-        make_call(host, &memory, outcomes);
+        if (below(40) == 0)
+            disturb(directory);
+        make_call(hosts[below(3) == 0], &memory, outcomes);
     }
-    kvw_host_free(host);
+    kvw_host_free(hosts[0]);
+    kvw_host_free(hosts[1]);
     free(memory.base);
     if (open_descriptors() != before) {
         fprintf(stderr, "descriptors are left open\n");
@@ -230,8 +335,8 @@ int main(int argc, char **argv)
     /* The guest may ask for files of any size; the disk is not ours to fill. */
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){1 << 22, 1 << 22});
-    for (uint64_t done = 0; done < count; done += CALLS_OF_A_HOST)
-        one_host(argv[1], CALLS_OF_A_HOST, outcomes);
+    for (uint64_t done = 0; done < count; done += CALLS_OF_HOSTS)
+        two_hosts(argv[1], CALLS_OF_HOSTS, outcomes);
     uint64_t succeeded = outcomes[0];
     unsigned kinds = 0;
     for (unsigned i = 0; i < 80; i++)
