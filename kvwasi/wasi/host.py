@@ -37,7 +37,9 @@ class Preopen:
             to the operating system. ``"exclusive"`` when only this host changes them: reads and small writes
             are copies from and to a mapping of the file. If somebody changes them all the same, nothing
             crashes, but where a file was cut short the last page may still be written to in vain, and its end
-            is noticed late.
+            is noticed late. A mapping is held under a lock (``F_OFD_SETLK`` on the last byte that a file can
+            have): a file that another exclusive host writes, or that a program has locked as a whole, is
+            used as in shared mode.
     """
 
     host: StrPath
