@@ -16,6 +16,8 @@ def test_the_7973_case(tmp_path: Path) -> None:
         for host in ("native", "shared", "exclusive", "wasmtime-py")
         for flushed in (True, False)
     }
+    assert all(0 < line.flush_median < line.median for line in lines if line.flushed)
+    assert all(line.flush_median == 0 for line in lines if not line.flushed)
     assert case7973.table(lines).count("\n") == 10
     assert os.listdir(tmp_path) == []
 
@@ -81,6 +83,6 @@ def test_turns_change_their_order() -> None:
     ],
 )
 def test_bars_of_the_7973_case(host: str, ratio: float, verdict: str) -> None:
-    line = case7973.Line(host, True, [1.0, 3.0, 2.0], ratio)
+    line = case7973.Line(host, True, [1.0, 3.0, 2.0], [0.5, 0.7, 0.6], ratio)
     assert line.verdict == verdict
-    assert f"| {host} | 2.000 | 1.000-3.000 | {ratio:.2f} | {verdict} |" in case7973.table([line])
+    assert f"| {host} | 2.000 | 0.600 | 1.000-3.000 | {ratio:.2f} | {verdict} |" in case7973.table([line])
