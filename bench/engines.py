@@ -39,7 +39,7 @@ OK, NOT_FOUND, NEEDS_SYNC, AGAIN, SYNC_FIRST = 0, 1, 3, 4, 5
 OPEN_CREATE, IN_TRANSACTION, DURABLE, BARRIER_DONE = 2, 2, 4, 8
 HAS_START, REVERSE = 1, 4
 WHERE_FILE, WHERE_MEMORY, WHERE_MISSING = 0, 1, 2
-BLOCK_HEAD = struct.Struct("<QIIIi QQQ iiIIII")  # kv_guest_block up to the keys
+BLOCK_HEAD = struct.Struct("<QIIIi QQQ iiIIII QII")  # kv_guest_block up to the keys
 VALUE = struct.Struct("<QIIIi")
 ENTRY = struct.Struct("<QIIIi II")
 DATA_BYTES = 1 << 18
@@ -76,7 +76,8 @@ class GuestStock(Engine):
         self._fd = os.open(self.place / "bench.kv", os.O_RDONLY)
 
     def close(self) -> None:
-        self._commit("kv_guest_close_mark")
+        while self._call("kv_guest_close_mark") == NEEDS_SYNC:
+            self._call("kv_guest_flush")
         self._call("kv_guest_close")
         os.close(self._fd)
 
