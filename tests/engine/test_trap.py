@@ -39,7 +39,7 @@ if store is not None:
 """
 
 
-def guest(bodies: dict[str, str], block: int = 1024, data: int = 65_536, abi: int = 1) -> str:
+def guest(bodies: dict[str, str], block: int = 1024, data: int = 65_536, abi: int = 2) -> str:
     """A module with every export: each answers KV_OK but for what `bodies` says."""
     functions = [f'(func (export "kv_guest_init") (result i32) i32.const {block})']
     for name, parameters in SIGNATURES.items():
