@@ -12,12 +12,14 @@ from kvwasi import errors as _errors
 from kvwasi.errors import *  # noqa: F403
 from kvwasi.errors import KvError as error
 from kvwasi.store import Problem, Stats, Store, open
+from kvwasi.table import Table
 from kvwasi.transaction import Transaction
 
 __all__ = [
     "Problem",
     "Stats",
     "Store",
+    "Table",
     "Transaction",
     "error",
     "open",

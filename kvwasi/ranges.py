@@ -25,7 +25,7 @@ class _Range:
 
     def __init__(
         self,
-        owner: _engine.Verbs,
+        owner: _engine.Reads,
         start: Data | None,
         stop: Data | None,
         prefix: Data | None,
@@ -142,10 +142,8 @@ class Items(ItemsView[bytes, bytes]):
         return f"<items of {self._bounds.owner!r}>"
 
 
-class OrderedEntries(MutableMapping[bytes, bytes]):
-    """What a store and a transaction share above the verbs of the engine: ranges, and the rest of a
-    mapping.
-    """
+class OrderedReads(Mapping[bytes, bytes]):
+    """What stores, transactions, snapshots and tables share above the reading verbs of the engine: ranges."""
 
     def keys(
         self,
@@ -161,7 +159,7 @@ class OrderedEntries(MutableMapping[bytes, bytes]):
         ``reverse`` gives the same range from its end. The view can be iterated again and again; an iterator
         sees the store as it was when the iterator was made.
         """
-        return Keys(self, _Range(cast(_engine.Verbs, self), start, stop, prefix, reverse, limit))
+        return Keys(self, _Range(cast(_engine.Reads, self), start, stop, prefix, reverse, limit))
 
     def values(
         self,
@@ -173,7 +171,7 @@ class OrderedEntries(MutableMapping[bytes, bytes]):
         limit: int | None = None,
     ) -> Values:
         """The values of the keys that :meth:`keys` would give."""
-        return Values(self, _Range(cast(_engine.Verbs, self), start, stop, prefix, reverse, limit))
+        return Values(self, _Range(cast(_engine.Reads, self), start, stop, prefix, reverse, limit))
 
     def items(
         self,
@@ -185,19 +183,23 @@ class OrderedEntries(MutableMapping[bytes, bytes]):
         limit: int | None = None,
     ) -> Items:
         """The (key, value) pairs of the keys that :meth:`keys` would give."""
-        return Items(self, _Range(cast(_engine.Verbs, self), start, stop, prefix, reverse, limit))
+        return Items(self, _Range(cast(_engine.Reads, self), start, stop, prefix, reverse, limit))
 
     def __iter__(self) -> Iterator[bytes]:
         return cast(
             "Iterator[bytes]",
-            _engine.EntryIterator(cast(_engine.Verbs, self), None, None, False, _engine.KEYS, None),
+            _engine.EntryIterator(cast(_engine.Reads, self), None, None, False, _engine.KEYS, None),
         )
 
     def __reversed__(self) -> Iterator[bytes]:
         return cast(
             "Iterator[bytes]",
-            _engine.EntryIterator(cast(_engine.Verbs, self), None, None, True, _engine.KEYS, None),
+            _engine.EntryIterator(cast(_engine.Reads, self), None, None, True, _engine.KEYS, None),
         )
+
+
+class OrderedEntries(OrderedReads, MutableMapping[bytes, bytes]):
+    """The rest of a mapping that can be changed."""
 
     def pop(self, key: Data, default: Any = _MISSING) -> Any:
         """Remove ``key`` and return its value; ``default`` if it is not there.

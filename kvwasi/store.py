@@ -22,6 +22,7 @@ from kvwasi.errors import (
     StorageError,
 )
 from kvwasi.ranges import Data, OrderedEntries
+from kvwasi.table import Table, decode_name, encode_name
 from kvwasi.transaction import Transaction
 from kvwasi.wasi.filelock import FileLock, LockHeldError, UnsuitableFileError, locate
 
@@ -87,6 +88,8 @@ class Stats:
     sectors_free: int
     pinned_bytes: int
     """Of sectors without live data that an old snapshot or checkpoint still needs."""
+    snapshot_age_seconds: float
+    """Of the oldest open snapshot; 0 if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +262,35 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         with self.transaction() as transaction:
             transaction.clear()
 
+    # --- tables ---
+
+    def table(self, name: str | bytes, *, create: bool = True) -> Table:
+        """A named table: a mapping of its own in the same file.
+
+        Args:
+            name: 1 to 1023 bytes as UTF-8.
+            create: whether its first write makes it if it is not there; until then it reads as empty.
+
+        Raises:
+            NoSuchTableError: it is not there, and ``create`` is false. A table that has been dropped raises
+                it from every method.
+            KeyEmptyError, KeyTooLargeError: the name has another length.
+        """
+        return Table(self, encode_name(name), create=create)
+
+    def tables(self) -> list[str]:
+        """The names of the tables, in order. The store itself, the default table, has none."""
+        return [decode_name(name) for name in self._table_names()]
+
+    def drop_table(self, name: str | bytes) -> None:
+        """Remove a table and all that is in it, in one transaction.
+
+        Raises:
+            NoSuchTableError: there is none of that name.
+        """
+        with self.transaction() as transaction:
+            transaction.drop_table(name)
+
     # --- the whole ---
 
     def sync(self) -> None:
@@ -374,7 +406,7 @@ def open(
         timeout: seconds to wait for another thread's transaction before a write gives up; None: as long as
             it takes.
         sector_bytes: unit of allocation of a new database; a power of two from 256 KiB to 64 MiB, 0: 1 MiB.
-        cache_bytes: memory for the index, 4 MiB to 2 GiB; what does not fit is read from the file when needed.
+        cache_bytes: memory for the index, 4 MiB to 2 GiB; what does not fit is read from the file again.
 
     Raises:
         DatabaseLockedError: it is open elsewhere; ``pids`` says where. A writer excludes all others,

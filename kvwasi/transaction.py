@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvwasi.engine import _engine
+from kvwasi.errors import NoSuchTableError
 from kvwasi.ranges import OrderedEntries
+from kvwasi.table import Table, decode_name, encode_name
 
 if TYPE_CHECKING:
     from kvwasi.store import Store
@@ -33,3 +35,23 @@ class Transaction(_engine.TransactionVerbs, OrderedEntries):
     def __repr__(self) -> str:
         state = "open" if self.active else "ended"
         return f"<kvwasi.Transaction on {self._session.path!r}, {state}>"
+
+    def table(self, name: str | bytes, *, create: bool = True) -> Table:
+        """A named table as this transaction sees it, see :meth:`Store.table`; ends with the transaction."""
+        return Table(self, encode_name(name), create=create)
+
+    def tables(self) -> list[str]:
+        """The names of the tables, in order."""
+        return [decode_name(name) for name in self._table_names()]
+
+    def drop_table(self, name: str | bytes) -> None:
+        """Remove a table and all that is in it.
+
+        Raises:
+            NoSuchTableError: there is none of that name.
+        """
+        try:
+            self._drop(encode_name(name))
+        except NoSuchTableError:
+            text = decode_name(encode_name(name))
+            raise NoSuchTableError(f"there is no table {text!r}") from None

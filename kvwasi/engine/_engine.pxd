@@ -9,10 +9,10 @@ cdef extern from "kv_guest.h" nogil:
     enum:
         KV_KEY_MAX, KV_VALUE_MAX, KV_INLINE_MAX, KV_DATA_CAPACITY
         KV_OK, KV_NOT_FOUND, KV_EXISTS, KV_NEEDS_SYNC, KV_KEY_EMPTY, KV_KEY_TOO_LARGE, KV_VALUE_TOO_LARGE
-        KV_POISONED, KV_NO_MEMORY
+        KV_POISONED, KV_NO_MEMORY, KV_NO_SUCH_TABLE
         KV_OPEN_READ_ONLY, KV_OPEN_CREATE, KV_OPEN_REPLACE
         KV_NO_OVERWRITE, KV_IN_TRANSACTION, KV_DURABLE
-        KV_VIEW_PUBLISHED, KV_VIEW_TRANSACTION
+        KV_VIEW_PUBLISHED, KV_VIEW_TRANSACTION, KV_VIEW_SNAPSHOT, KV_VIEW_MAY_GUESS
         KV_WHERE_MEMORY, KV_WHERE_MISSING
     ctypedef struct kv_value_ref:
         uint64_t offset
@@ -94,7 +94,7 @@ cdef extern from "runtime.h" nogil:
 
 cdef extern from "session.h" nogil:
     enum:
-        KVE_HOST_IO, KVE_CLOSED, KVE_BROKEN, KVE_OWN_TRANSACTION, KVE_MUST_WAIT, KVE_SLICE, KVE_ENDED
+        KVE_HOST_IO, KVE_CLOSED, KVE_BROKEN, KVE_OWN_TRANSACTION, KVE_MUST_WAIT, KVE_SLICE, KVE_ENDED, KVE_UNPINNED
     ctypedef struct kve_failure:
         uint64_t position
         uint32_t detail
@@ -106,6 +106,7 @@ cdef extern from "session.h" nogil:
         bint closing
         bint read_only
         uint64_t transaction
+        uint64_t changes
         char *message
     kve_session *kve_session_new(const kvw_api *, const char *directory, bint read_only, int *os_error,
                                  char *message)
@@ -141,16 +142,17 @@ cdef extern from "verbs.h" nogil:
         uint32_t start_length
         uint32_t stop_length
         bint reverse
-    int kve_get(kve_session *, const void *key, uint32_t key_length, uint32_t view, kv_value_ref *, kve_failure *)
-    int kve_get_many(kve_session *, const void *keys, uint32_t bytes, uint32_t count, uint32_t view,
+    int kve_get(kve_session *, uint32_t table, const void *key, uint32_t key_length, uint32_t view, kv_value_ref *,
+                kve_failure *)
+    int kve_get_many(kve_session *, uint32_t table, const void *keys, uint32_t bytes, uint32_t count, uint32_t view,
                      const kv_value_ref **, kve_failure *)
-    int kve_count(kve_session *, uint32_t view, uint64_t *, kve_failure *)
-    int kve_put(kve_session *, const void *key, uint32_t key_length, const void *value, uint32_t value_length,
-                uint32_t flags, kve_failure *)
-    int kve_delete(kve_session *, const void *key, uint32_t key_length, uint32_t flags, kve_failure *)
-    int kve_put_many(kve_session *, uint64_t transaction, const void *entries, uint32_t bytes, uint32_t count,
-                     kve_failure *)
-    int kve_cursor_open(kve_session *, const kve_range *, uint32_t view, uint32_t *handle, kve_failure *)
+    int kve_count(kve_session *, uint32_t table, uint32_t view, uint64_t *, kve_failure *)
+    int kve_put(kve_session *, uint32_t table, const void *key, uint32_t key_length, const void *value,
+                uint32_t value_length, uint32_t flags, kve_failure *)
+    int kve_delete(kve_session *, uint32_t table, const void *key, uint32_t key_length, uint32_t flags, kve_failure *)
+    int kve_put_many(kve_session *, uint64_t transaction, uint32_t table, const void *entries, uint32_t bytes,
+                     uint32_t count, kve_failure *)
+    int kve_cursor_open(kve_session *, uint32_t table, const kve_range *, uint32_t view, uint32_t *handle, kve_failure *)
     int kve_cursor_next(kve_session *, uint32_t handle, uint32_t limit, uint32_t *count, kve_failure *)
     void kve_cursor_close(kve_session *, uint32_t handle)
     const kv_entry *kve_entry_at(kve_session *, uint32_t *offset, const uint8_t **key)
@@ -158,19 +160,24 @@ cdef extern from "verbs.h" nogil:
     int kve_read(kve_session *, const kv_value_ref *, void *to, kve_failure *)
     int kve_verify(const kv_value_ref *, const void *value, kve_failure *)
     int kve_read_large(kve_session *, const kv_value_ref *, void *to, kve_failure *)
-    int kve_put_commit(kve_session *, uint64_t thread, bint turn, const void *key, uint32_t key_length,
+    int kve_put_commit(kve_session *, uint64_t thread, bint turn, uint32_t table, const void *key, uint32_t key_length,
                        const void *value, uint32_t value_length, uint32_t flags, kve_failure *)
-    int kve_delete_commit(kve_session *, uint64_t thread, bint turn, const void *key, uint32_t key_length,
-                          uint32_t flags, kve_failure *)
+    int kve_delete_commit(kve_session *, uint64_t thread, bint turn, uint32_t table, const void *key,
+                          uint32_t key_length, uint32_t flags, kve_failure *)
     int kve_txn_begin(kve_session *, uint64_t *transaction, kve_failure *)
     int kve_txn_commit(kve_session *, uint64_t transaction, bint durable, kve_failure *)
     int kve_txn_rollback(kve_session *, uint64_t transaction, kve_failure *)
-    int kve_value_write(kve_session *, uint64_t transaction, const void *key, uint32_t key_length,
-                        const void *value, uint32_t value_length, uint32_t flags, kve_failure *)
+    int kve_value_write(kve_session *, uint64_t transaction, uint32_t table, const void *key,
+                        uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags, kve_failure *)
+    int kve_table_find(kve_session *, const void *name, uint32_t length, uint32_t view, uint32_t *table, kve_failure *)
+    int kve_table_create(kve_session *, const void *name, uint32_t length, uint32_t *table, kve_failure *)
+    int kve_table_names(kve_session *, const void *after, uint32_t length, uint32_t view, uint32_t *count, kve_failure *)
+    int kve_table_make(kve_session *, const void *name, uint32_t length, bint durable, uint32_t *table, kve_failure *)
+    int kve_table_drop(kve_session *, uint64_t transaction, const void *name, uint32_t length, kve_failure *)
     int kve_open(kve_session *, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,
                  uint64_t cache_bytes, kve_failure *)
     int kve_close(kve_session *, kve_failure *)
-    int kve_stats(kve_session *, kv_guest_stats_result *, kve_failure *)
+    int kve_stats(kve_session *, kv_guest_stats_result *, uint64_t *age_ns, kve_failure *)
     int kve_check(kve_session *, kv_problem **, size_t *count, kve_failure *)
     int kve_compact(kve_session *, kve_failure *)
 
@@ -196,15 +203,30 @@ cdef class Session:
 
 
 @cython.no_gc_clear
-cdef class Verbs:
+cdef class Reads:
     cdef readonly Session _session
     cdef kve_session *c
     cdef uint32_t view
-    cdef uint64_t transaction
+    cdef uint32_t table    # number of the table, 0: the default one
     cdef uint32_t flags
+    cdef bint plain        # a store's default table: nothing but the session can end
+    cdef bint ended        # by a call that ends the transaction or the snapshot
+    cdef uint32_t undone   # how often what tables there are may have been undone
+    cdef uint32_t seen     # of that, by the last look at the name
+    cdef uint64_t transaction
+    cdef Reads of          # what it is a table of
+    cdef bytes name        # of the table, None: the default one
     cdef int enter(self) except -1
+    cdef int standing(self, kve_failure *failure) noexcept
+    cdef int look_up(self, kve_failure *failure) noexcept
+    cdef bint is_empty(self, int status) noexcept
     cdef object fetch(self, object key, object default, bint strict)
     cdef object fetch_large(self, object key)
+
+
+@cython.no_gc_clear
+cdef class Verbs(Reads):
+    cdef int need_table(self) except -1
     cdef int store(self, object key, object value, uint32_t flags) except -1
     cdef int store_outside(self, const char *key, uint32_t key_length, const char *value, uint32_t value_length,
                            uint32_t flags) except -1
@@ -214,7 +236,7 @@ cdef class Verbs:
 
 
 cdef class EntryIterator:
-    cdef Verbs owner
+    cdef Reads owner
     cdef kve_session *c
     cdef int what
     cdef uint32_t handle

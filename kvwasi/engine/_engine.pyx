@@ -38,6 +38,9 @@ cdef const kvw_api *_api = NULL
 
 include "module.pxi"
 include "session.pxi"
-include "verbs.pxi"
+include "reads.pxi"
+include "writes.pxi"
+include "transaction.pxi"
+include "tables.pxi"
 include "batch.pxi"
 include "iterator.pxi"

@@ -9,7 +9,7 @@ cdef inline uint32_t _aligned(uint32_t length, uint32_t to) noexcept nogil:
     return (length + to - 1) & ~(to - 1)
 
 
-cdef Py_ssize_t _get_batch(Verbs verbs, list keys, list values, Py_ssize_t begin) except -1:
+cdef Py_ssize_t _get_batch(Reads verbs, list keys, list values, Py_ssize_t begin) except -1:
     """Fetch keys[begin:end] into values; returns `end`."""
     cdef char *packed = <char *>PyMem_Malloc(BATCH_BYTES + KV_KEY_MAX + 8)
     cdef kv_value_ref *refs = <kv_value_ref *>PyMem_Malloc(BATCH_KEYS * (sizeof(kv_value_ref) + sizeof(void *)))
@@ -32,7 +32,7 @@ cdef Py_ssize_t _get_batch(Verbs verbs, list keys, list values, Py_ssize_t begin
             count += 1
             end += 1
         verbs.enter()
-        status = kve_get_many(verbs.c, packed, bytes_packed, count, verbs.view, &answers, &failure)
+        status = kve_get_many(verbs.c, verbs.table, packed, bytes_packed, count, verbs.view, &answers, &failure)
         if status == KV_OK:
             memcpy(refs, answers, count * sizeof(kv_value_ref))
         while status == KV_OK and filled < count:
@@ -47,6 +47,8 @@ cdef Py_ssize_t _get_batch(Verbs verbs, list keys, list values, Py_ssize_t begin
                     status = kve_read(verbs.c, &refs[filled], raw_bytes(found[filled]), &failure)
             filled += 1
         kve_unlock(verbs.c)
+        if verbs.is_empty(status):
+            return end
         for i in range(filled):
             if status == KV_OK and found[i] != NULL:
                 status = kve_verify(&refs[i], raw_bytes(found[i]), &failure)
@@ -65,7 +67,7 @@ cdef Py_ssize_t _get_batch(Verbs verbs, list keys, list values, Py_ssize_t begin
     return end
 
 
-cdef int _flush_entries(TransactionVerbs verbs, const char *packed, uint32_t used, uint32_t count) except -1:
+cdef int _flush_entries(Verbs verbs, const char *packed, uint32_t used, uint32_t count) except -1:
     cdef kve_failure failure
     cdef int status
     if count == 0:
@@ -73,13 +75,13 @@ cdef int _flush_entries(TransactionVerbs verbs, const char *packed, uint32_t use
     memset(&failure, 0, sizeof(failure))
     verbs._session.check_alive()
     with nogil:
-        status = kve_put_many(verbs.c, verbs.transaction, packed, used, count, &failure)
+        status = kve_put_many(verbs.c, verbs.transaction, verbs.table, packed, used, count, &failure)
     if status != KV_OK:
         raise verbs._session.error(status, &failure)
     return 0
 
 
-cdef int _put_all(TransactionVerbs verbs, object pairs) except -1:
+cdef int _put_all(Verbs verbs, object pairs) except -1:
     """Put the pairs; nothing is called back while the lock is held."""
     cdef uint32_t capacity = BATCH_BYTES + KV_KEY_MAX + KV_INLINE_MAX + 16
     cdef char *packed = <char *>PyMem_Malloc(capacity)
@@ -90,6 +92,8 @@ cdef int _put_all(TransactionVerbs verbs, object pairs) except -1:
     if packed == NULL:
         raise MemoryError
     try:
+        if verbs.name is not None:
+            verbs.need_table()
         for key, value in pairs.items() if hasattr(pairs, "items") else pairs:
             _as_bytes(key, &k)
             try:

@@ -29,7 +29,7 @@ cdef class EntryIterator:
     In a transaction it follows the transaction's own changes. It ends at exhaustion, or with its last reference.
     """
 
-    def __cinit__(self, Verbs owner not None, start, stop, bint reverse, int what, limit):
+    def __cinit__(self, Reads owner not None, start, stop, bint reverse, int what, limit):
         cdef bytes first = b"" if start is None else _to_bytes(start)
         cdef bytes last = None if stop is None else _to_bytes(stop)
         cdef kve_failure failure
@@ -59,10 +59,10 @@ cdef class EntryIterator:
         if self.left == 0 or empty:
             kve_unlock(self.c)
             return
-        status = kve_cursor_open(self.c, &range_, owner.view, &self.handle, &failure)
+        status = kve_cursor_open(self.c, owner.table, &range_, owner.view, &self.handle, &failure)
         self.is_open = status == KV_OK
         kve_unlock(self.c)
-        if status != KV_OK:
+        if status != KV_OK and not owner.is_empty(status):
             raise owner._session.error(status, &failure)
 
     def __dealloc__(self):

@@ -175,13 +175,14 @@ cdef class Session:
         """The guest's statistics, as a dict."""
         cdef kve_failure failure
         cdef kv_guest_stats_result result
+        cdef uint64_t age_ns = 0
         memset(&failure, 0, sizeof(failure))
         self.check_alive()
         with nogil:
-            status = kve_stats(self.c, &result, &failure)
+            status = kve_stats(self.c, &result, &age_ns, &failure)
         if status != KV_OK:
             raise self.error(status, &failure)
-        return result
+        return <dict>result | {"snapshot_age_seconds": age_ns / 1e9}
 
     def check(self):
         """Walk everything: a list of (offset, kind, first bytes of the key)."""

@@ -84,7 +84,9 @@ _TRANSLATION: dict[int, _Make] = {
     30: _at_path(errors.PoisonedError, "an earlier write or flush failed: close and open again"),
     31: _plain(errors.OutOfMemoryError, "the engine's memory is used up"),
     32: _plain(errors.ClosedError, "the store is closed"),
-    33: _plain(errors.TooManyIteratorsError, "more than 1024 iterators or snapshots are open, or 63 savepoints"),
+    33: _plain(
+        errors.TooManyIteratorsError, "more than 1024 iterators or snapshots are open, or 63 savepoints"
+    ),
     34: _plain(errors.NoSuchTableError, "the table has been dropped"),
     100: _plain(errors.ClosedError, "the store is closed"),
     101: _at_path(errors.ForkedError, "opened by the parent process: open it again in this one"),
@@ -104,6 +106,7 @@ _TRANSLATION: dict[int, _Make] = {
     109: lambda path, position, detail, *_: _corrupt(path, position, 4),
     110: _plain(errors.ClosedError, "the transaction has ended"),
     111: lambda path, position, detail, os_error, _: _storage(errors.StorageError, os_error, path),
+    112: _plain(errors.ClosedError, "the snapshot is closed"),
 }
 
 

@@ -19,24 +19,24 @@ static int begin_write(kve_session *session, uint64_t thread, bool turn)
     return status == 0 && !turn ? kve_writer_check(session, thread) : status;
 }
 
-int kve_put_commit(kve_session *session, uint64_t thread, bool turn, const void *key, uint32_t key_length,
-                   const void *value, uint32_t value_length, uint32_t flags, kve_failure *failure)
+int kve_put_commit(kve_session *session, uint64_t thread, bool turn, uint32_t table, const void *key,
+                   uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags,
+                   kve_failure *failure)
 {
     int status = begin_write(session, thread, turn);
-    if (status == 0) status = kve_put(session, key, key_length, value, value_length, flags, failure);
+    if (status == 0) status = kve_put(session, table, key, key_length, value, value_length, flags, failure);
     return finish_write(session, turn, status, failure);
 }
 
-int kve_delete_commit(kve_session *session, uint64_t thread, bool turn, const void *key, uint32_t key_length,
-                      uint32_t flags, kve_failure *failure)
+int kve_delete_commit(kve_session *session, uint64_t thread, bool turn, uint32_t table, const void *key,
+                      uint32_t key_length, uint32_t flags, kve_failure *failure)
 {
     int status = begin_write(session, thread, turn);
-    if (status == 0) status = kve_delete(session, key, key_length, flags, failure);
+    if (status == 0) status = kve_delete(session, table, key, key_length, flags, failure);
     return finish_write(session, turn, status, failure);
 }
 
-/* Between two steps of one call: let others have the guest. 0, or it can no longer be used. */
-static int make_room_locked(kve_session *session)
+int kve_make_room_locked(kve_session *session)
 {
     kve_unlock(session);
     kve_make_room(session);
@@ -49,7 +49,7 @@ int kve_txn_begin(kve_session *session, uint64_t *transaction, kve_failure *fail
     kve_lock(session);
     int status = kve_usable(session);
     while (status == 0 && (status = kve_call(session, KVE_txn_begin, 0, 0, 0, 0, 0)) == KV_AGAIN)
-        status = make_room_locked(session);
+        status = kve_make_room_locked(session);
     status = kve_status_of(session, status, failure);
     if (status == KV_OK)
         *transaction = session->transaction = ++session->transactions;
@@ -59,7 +59,7 @@ int kve_txn_begin(kve_session *session, uint64_t *transaction, kve_failure *fail
     return status;
 }
 
-static int check_transaction(kve_session *session, uint64_t transaction)
+int kve_check_transaction(kve_session *session, uint64_t transaction)
 {
     int status = kve_usable(session);
     return status == 0 && session->transaction != transaction ? KVE_ENDED : status;
@@ -96,7 +96,7 @@ static int end_transaction(kve_session *session, kve_failure *failure)
 int kve_txn_commit(kve_session *session, uint64_t transaction, bool durable, kve_failure *failure)
 {
     kve_lock(session);
-    int status = check_transaction(session, transaction);
+    int status = kve_check_transaction(session, transaction);
     if (status != 0) {
         kve_unlock(session);
         return status;
@@ -113,7 +113,7 @@ int kve_txn_commit(kve_session *session, uint64_t transaction, bool durable, kve
 int kve_txn_rollback(kve_session *session, uint64_t transaction, kve_failure *failure)
 {
     kve_lock(session);
-    int status = check_transaction(session, transaction);
+    int status = kve_check_transaction(session, transaction);
     if (status == 0) {
         status = end_transaction(session, failure);
         session->transaction = 0;
@@ -123,15 +123,29 @@ int kve_txn_rollback(kve_session *session, uint64_t transaction, kve_failure *fa
     return status;
 }
 
-int kve_put_many(kve_session *session, uint64_t transaction, const void *entries, uint32_t bytes, uint32_t count,
-                 kve_failure *failure)
+int kve_savepoint(kve_session *session, uint64_t transaction, kve_savepoint_step step, kve_failure *failure)
+{
+    static const kve_export exports[] = {KVE_savepoint_begin, KVE_savepoint_release, KVE_savepoint_rollback};
+    kve_lock(session);
+    int status = kve_check_transaction(session, transaction);
+    if (status == 0) {
+        session->changes++;
+        status = kve_status_of(session, kve_call(session, exports[step], 0, 0, 0, 0, 0), failure);
+    }
+    kve_unlock(session);
+    return status;
+}
+
+int kve_put_many(kve_session *session, uint64_t transaction, uint32_t table, const void *entries, uint32_t bytes,
+                 uint32_t count, kve_failure *failure)
 {
     if (bytes > KV_DATA_CAPACITY) return KV_INVALID;
     kve_lock(session);
-    int status = check_transaction(session, transaction);
+    int status = kve_check_transaction(session, transaction);
     if (status == 0) {
+        session->changes++;
         memcpy(kve_data(session), entries, bytes);
-        status = kve_status_of(session, kve_call(session, KVE_put_many, 0, count, bytes, 0, 0), failure);
+        status = kve_status_of(session, kve_call(session, KVE_put_many, table, count, bytes, 0, 0), failure);
     }
     kve_unlock(session);
     return status;
@@ -139,31 +153,32 @@ int kve_put_many(kve_session *session, uint64_t transaction, const void *entries
 
 /* --- values larger than a call carries --- */
 
-static int value_begin(kve_session *session, uint64_t transaction, const void *key, uint32_t key_length,
-                       uint32_t value_length, uint32_t flags, kve_failure *failure)
+static int value_begin(kve_session *session, uint64_t transaction, uint32_t table, const void *key,
+                       uint32_t key_length, uint32_t value_length, uint32_t flags, kve_failure *failure)
 {
     kve_lock(session);
-    int status = check_transaction(session, transaction);
+    int status = kve_check_transaction(session, transaction);
     if (status == 0 && key_length == 0) status = KV_KEY_EMPTY;
     if (status == 0 && key_length > KV_KEY_MAX) status = KV_KEY_TOO_LARGE;
     if (status == 0) {
         memcpy(kve_block(session)->key, key, key_length);
-        status = kve_call(session, KVE_value_begin, 0, key_length, value_length, flags, 0);
+        status = kve_call(session, KVE_value_begin, table, key_length, value_length, flags, 0);
     }
     status = kve_status_of(session, status, failure);
     kve_unlock(session);
     return status;
 }
 
-int kve_value_write(kve_session *session, uint64_t transaction, const void *key, uint32_t key_length,
-                    const void *value, uint32_t value_length, uint32_t flags, kve_failure *failure)
+int kve_value_write(kve_session *session, uint64_t transaction, uint32_t table, const void *key,
+                    uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags,
+                    kve_failure *failure)
 {
-    int status = value_begin(session, transaction, key, key_length, value_length, flags, failure);
+    int status = value_begin(session, transaction, table, key, key_length, value_length, flags, failure);
     const uint8_t *at = value;
     for (uint32_t left = value_length; status == KV_OK && left != 0;) {
         uint32_t bytes = left < KV_DATA_CAPACITY ? left : KV_DATA_CAPACITY;
         kve_lock(session);
-        status = check_transaction(session, transaction);
+        status = kve_check_transaction(session, transaction);
         if (status == 0) {
             memcpy(kve_data(session), at, bytes);
             status = kve_status_of(session, kve_call(session, KVE_value_chunk, bytes, 0, 0, 0, 0), failure);
@@ -174,7 +189,8 @@ int kve_value_write(kve_session *session, uint64_t transaction, const void *key,
     }
     if (status != KV_OK) return status;
     kve_lock(session);
-    status = check_transaction(session, transaction);
+    status = kve_check_transaction(session, transaction);
+    session->changes++;
     if (status == 0) status = kve_status_of(session, kve_call(session, KVE_value_end, 0, 0, 0, 0, 0), failure);
     kve_unlock(session);
     return status;

@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <time.h>
 
-#include "session.h"
+#include <string.h>
+
+#include "verbs.h"
 
 uint32_t kve_fork_generation = 1;
 
@@ -62,6 +64,15 @@ void kve_drop_cursor(kve_session *session, uint32_t handle, uint64_t transaction
     pthread_mutex_unlock(&session->pending_lock);
 }
 
+void kve_drop_snapshot(kve_session *session, uint32_t handle)
+{
+    pthread_mutex_lock(&session->pending_lock);
+    if (session->pending_snapshot_count < KV_SNAPSHOTS_MAX)
+        session->pending_snapshots[session->pending_snapshot_count++] = handle;
+    atomic_store_explicit(&session->pending, true, memory_order_release);
+    pthread_mutex_unlock(&session->pending_lock);
+}
+
 void kve_drop_transaction(kve_session *session, uint64_t transaction)
 {
     pthread_mutex_lock(&session->pending_lock);
@@ -72,7 +83,7 @@ void kve_drop_transaction(kve_session *session, uint64_t transaction)
 
 void kve_drain(kve_session *session)
 {
-    uint32_t cursors[KV_CURSORS_MAX];
+    uint32_t cursors[KV_CURSORS_MAX], snapshots[KV_SNAPSHOTS_MAX];
     uint32_t count = 0;
     pthread_mutex_lock(&session->pending_lock);
     uint64_t transaction = session->pending_rollback;
@@ -82,6 +93,9 @@ void kve_drain(kve_session *session)
         if (of == 0 || of == session->transaction) cursors[count++] = session->pending_cursors[i].handle;
     }
     session->pending_count = 0;
+    uint32_t snapshot_count = session->pending_snapshot_count;
+    memcpy(snapshots, session->pending_snapshots, snapshot_count * sizeof *snapshots);
+    session->pending_snapshot_count = 0;
     session->pending_rollback = 0;
     atomic_store_explicit(&session->pending, false, memory_order_release);
     pthread_mutex_unlock(&session->pending_lock);
@@ -90,6 +104,8 @@ void kve_drain(kve_session *session)
     /* A status is of no use here: an unknown cursor ended with its transaction, a trap marks the session. */
     for (uint32_t i = 0; i < count && !session->broken; i++)
         (void)kve_call(session, KVE_cursor_close, cursors[i], 0, 0, 0, 0);
+    for (uint32_t i = 0; i < snapshot_count && !session->broken; i++)
+        kve_snapshot_close(session, snapshots[i]);
     if (transaction != 0 && transaction == session->transaction && !session->broken) {
         (void)kve_call(session, KVE_txn_rollback, 0, 0, 0, 0, 0);
         session->transaction = 0;

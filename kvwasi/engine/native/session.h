@@ -27,6 +27,7 @@ enum {
     KVE_CHECKSUM = 109,        /* the value does not match its checksum */
     KVE_ENDED = 110,           /* the transaction of this cursor or call has ended */
     KVE_HOST_IO = 111,         /* reading a value failed; `os_error` is the OS's errno */
+    KVE_UNPINNED = 112,        /* the snapshot of this cursor or call is closed */
 };
 
 /* What there is to say of a status that is an error. */
@@ -113,6 +114,8 @@ typedef struct kve_session {
     uint64_t writer;       /* thread that owns the write side: a transaction, a compaction, or its turn; 0: none */
     uint64_t transaction;  /* number of the open transaction, 0: none */
     uint64_t transactions; /* begun so far */
+    uint64_t changes;      /* writes asked for so far: what was read ahead of a transaction is stale after one */
+    uint64_t snapshot_since_ns[KV_SNAPSHOTS_MAX]; /* when each was opened, 0: it is not */
     kve_waiter *queue_head;
     kve_waiter *queue_tail;
     char message[256];
@@ -140,6 +143,8 @@ typedef struct kve_session {
         uint64_t transaction; /* that the cursor belongs to, 0: none */
     } pending_cursors[KV_CURSORS_MAX];
     uint32_t pending_count;
+    uint32_t pending_snapshots[KV_SNAPSHOTS_MAX];
+    uint32_t pending_snapshot_count;
     uint64_t pending_rollback; /* number of the transaction that was dropped */
 } kve_session;
 
@@ -221,6 +226,7 @@ void kve_make_room(kve_session *session); /* between two bounded steps, unlocked
 
 /* For finalizers: any thread, with or without the GIL; never waits for the guest. */
 void kve_drop_cursor(kve_session *session, uint32_t handle, uint64_t transaction);
+void kve_drop_snapshot(kve_session *session, uint32_t handle);
 void kve_drop_transaction(kve_session *session, uint64_t transaction);
 
 /* --- writer.c: who may write --- */

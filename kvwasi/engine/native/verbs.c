@@ -22,6 +22,12 @@ static int check_key(uint32_t key_length)
     return key_length > KV_KEY_MAX ? KV_KEY_TOO_LARGE : 0;
 }
 
+/* Only what is published is guessed at. */
+static uint32_t may_guess(uint32_t view)
+{
+    return view == KV_VIEW_PUBLISHED ? KV_VIEW_PUBLISHED | KV_VIEW_MAY_GUESS : view;
+}
+
 /* Compare the record of a guess with the key; on success `ref` describes its value as the index would. */
 static bool settle_guess(kve_session *session, uint32_t table, const void *key, uint32_t key_length, kv_value_ref *ref)
 {
@@ -44,24 +50,46 @@ static bool settle_guess(kve_session *session, uint32_t table, const void *key, 
     return true;
 }
 
-int kve_get(kve_session *session, const void *key, uint32_t key_length, uint32_t view, kv_value_ref *out,
-            kve_failure *failure)
+/* The engine takes bit 4 of a snapshot's handle for KV_VIEW_MAY_GUESS when it looks up a key, but not when it opens a
+ * cursor: so such a snapshot is asked through one. The key is in the block. */
+static int get_by_cursor(kve_session *session, uint32_t table, const void *key, uint32_t key_length, uint32_t view,
+                         kv_value_ref *out, kve_failure *failure)
+{
+    uint32_t count = 0, offset = 0;
+    int status = call(session, KVE_cursor_open, table, key_length, 0, view, KV_CURSOR_HAS_START, failure);
+    if (status != KV_OK) return status;
+    const uint32_t handle = kve_block(session)->handle;
+    const uint8_t *found = NULL;
+    status = kve_cursor_next(session, handle, 1, &count, failure);
+    const kv_entry *entry = status == KV_OK && count != 0 ? kve_entry_at(session, &offset, &found) : NULL;
+    if (entry != NULL && entry->key_length == key_length && memcmp(found, key, key_length) == 0)
+        *out = entry->value;
+    else if (status == KV_OK)
+        status = session->broken ? KVE_BROKEN : KV_NOT_FOUND;
+    if (!session->broken) kve_cursor_close(session, handle);
+    return status;
+}
+
+int kve_get(kve_session *session, uint32_t table, const void *key, uint32_t key_length, uint32_t view,
+            kv_value_ref *out, kve_failure *failure)
 {
     int status = check_key(key_length);
     if (status != 0) return status;
     memcpy(kve_block(session)->key, key, key_length);
-    status = call(session, KVE_get, 0, key_length, view | KV_VIEW_MAY_GUESS, 0, 0, failure);
+    if (view >= KV_VIEW_SNAPSHOT && (view & KV_VIEW_MAY_GUESS))
+        return get_by_cursor(session, table, key, key_length, view, out, failure);
+    status = call(session, KVE_get, table, key_length, may_guess(view), 0, 0, failure);
     if (status != KV_OK) return status;
     *out = kve_block(session)->value;
-    if (out->where != KV_WHERE_GUESS || settle_guess(session, 0, key, key_length, out)) return KV_OK;
-    status = call(session, KVE_get, 0, key_length, view, 0, 0, failure);
+    if (out->where != KV_WHERE_GUESS || settle_guess(session, table, key, key_length, out)) return KV_OK;
+    status = call(session, KVE_get, table, key_length, view, 0, 0, failure);
     if (status == KV_OK) *out = kve_block(session)->value;
     return status;
 }
 
 /* What get_many could only guess: settled, or asked for one by one. */
-static int settle_guesses(kve_session *session, const uint8_t *keys, uint32_t count, uint32_t view, kv_value_ref *refs,
-                          kve_failure *failure)
+static int settle_guesses(kve_session *session, uint32_t table, const uint8_t *keys, uint32_t count, uint32_t view,
+                          kv_value_ref *refs, kve_failure *failure)
 {
     enum { AHEAD = 16 };
     for (uint32_t i = 0; i < AHEAD && i < count; i++) kve_prefetch(session, &refs[i]);
@@ -69,9 +97,10 @@ static int settle_guesses(kve_session *session, const uint8_t *keys, uint32_t co
         uint32_t length;
         memcpy(&length, keys, sizeof length);
         if (i + AHEAD < count) kve_prefetch(session, &refs[i + AHEAD]);
-        if (refs[i].where == KV_WHERE_GUESS && !settle_guess(session, 0, keys + sizeof length, length, &refs[i])) {
+        if (refs[i].where == KV_WHERE_GUESS &&
+            !settle_guess(session, table, keys + sizeof length, length, &refs[i])) {
             memcpy(kve_block(session)->key, keys + sizeof length, length);
-            int status = call(session, KVE_get, 0, length, view, 0, 0, failure);
+            int status = call(session, KVE_get, table, length, view, 0, 0, failure);
             if (status == KV_NOT_FOUND)
                 refs[i].where = KV_WHERE_MISSING;
             else if (status != KV_OK)
@@ -84,45 +113,48 @@ static int settle_guesses(kve_session *session, const uint8_t *keys, uint32_t co
     return KV_OK;
 }
 
-int kve_get_many(kve_session *session, const void *keys, uint32_t bytes, uint32_t count, uint32_t view,
-                 const kv_value_ref **out, kve_failure *failure)
+int kve_get_many(kve_session *session, uint32_t table, const void *keys, uint32_t bytes, uint32_t count,
+                 uint32_t view, const kv_value_ref **out, kve_failure *failure)
 {
     if (bytes > KV_DATA_CAPACITY || count > KV_DATA_CAPACITY / sizeof(kv_value_ref)) return KV_INVALID;
     memcpy(kve_data(session), keys, bytes);
-    int status = call(session, KVE_get_many, 0, count, bytes, view | KV_VIEW_MAY_GUESS, 0, failure);
+    int status = call(session, KVE_get_many, table, count, bytes, may_guess(view), 0, failure);
     kv_value_ref *refs = (kv_value_ref *)(void *)kve_data(session);
     *out = refs;
-    return status == KV_OK ? settle_guesses(session, keys, count, view, refs, failure) : status;
+    return status == KV_OK ? settle_guesses(session, table, keys, count, view, refs, failure) : status;
 }
 
-int kve_count(kve_session *session, uint32_t view, uint64_t *out, kve_failure *failure)
+int kve_count(kve_session *session, uint32_t table, uint32_t view, uint64_t *out, kve_failure *failure)
 {
-    int status = call(session, KVE_count, 0, view, 0, 0, 0, failure);
+    int status = call(session, KVE_count, table, view, 0, 0, 0, failure);
     if (status == KV_OK) *out = kve_block(session)->count;
     return status;
 }
 
-int kve_put(kve_session *session, const void *key, uint32_t key_length, const void *value, uint32_t value_length,
-            uint32_t flags, kve_failure *failure)
+int kve_put(kve_session *session, uint32_t table, const void *key, uint32_t key_length, const void *value,
+            uint32_t value_length, uint32_t flags, kve_failure *failure)
 {
     int status = check_key(key_length);
     if (status != 0) return status;
     if (value_length > KV_INLINE_MAX) return KV_VALUE_TOO_LARGE;
+    session->changes++;
     uint8_t *base = kve_base(session);
     memcpy(((kv_guest_block *)(void *)(base + session->block_address))->key, key, key_length);
     if (value_length != 0) memcpy(base + session->data_address, value, value_length);
-    return call(session, KVE_put, 0, key_length, value_length, flags, 0, failure);
+    return call(session, KVE_put, table, key_length, value_length, flags, 0, failure);
 }
 
-int kve_delete(kve_session *session, const void *key, uint32_t key_length, uint32_t flags, kve_failure *failure)
+int kve_delete(kve_session *session, uint32_t table, const void *key, uint32_t key_length, uint32_t flags,
+               kve_failure *failure)
 {
     int status = check_key(key_length);
     if (status != 0) return status;
+    session->changes++;
     memcpy(kve_block(session)->key, key, key_length);
-    return call(session, KVE_delete, 0, key_length, flags, 0, 0, failure);
+    return call(session, KVE_delete, table, key_length, flags, 0, 0, failure);
 }
 
-int kve_cursor_open(kve_session *session, const kve_range *range, uint32_t view, uint32_t *handle,
+int kve_cursor_open(kve_session *session, uint32_t table, const kve_range *range, uint32_t view, uint32_t *handle,
                     kve_failure *failure)
 {
     uint32_t flags = range->reverse ? KV_CURSOR_REVERSE : 0;
@@ -137,7 +169,7 @@ int kve_cursor_open(kve_session *session, const kve_range *range, uint32_t view,
         flags |= KV_CURSOR_HAS_STOP;
     }
     int status =
-        call(session, KVE_cursor_open, 0, range->start_length, range->stop_length, view, flags, failure);
+        call(session, KVE_cursor_open, table, range->start_length, range->stop_length, view, flags, failure);
     if (status == KV_OK) *handle = kve_block(session)->handle;
     return status;
 }

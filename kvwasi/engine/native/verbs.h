@@ -7,15 +7,16 @@
 #include "session.h"
 
 /* --- under the lock, short; `view` and `flags` as in kv_guest.h --- */
-int kve_get(kve_session *session, const void *key, uint32_t key_length, uint32_t view, kv_value_ref *out,
-            kve_failure *failure);
+int kve_get(kve_session *session, uint32_t table, const void *key, uint32_t key_length, uint32_t view,
+            kv_value_ref *out, kve_failure *failure);
 /* `keys` packed as kv_guest_get_many wants them; `*out` points into the data buffer: use it before the next call. */
-int kve_get_many(kve_session *session, const void *keys, uint32_t bytes, uint32_t count, uint32_t view,
-                 const kv_value_ref **out, kve_failure *failure);
-int kve_count(kve_session *session, uint32_t view, uint64_t *out, kve_failure *failure);
-int kve_put(kve_session *session, const void *key, uint32_t key_length, const void *value, uint32_t value_length,
-            uint32_t flags, kve_failure *failure);
-int kve_delete(kve_session *session, const void *key, uint32_t key_length, uint32_t flags, kve_failure *failure);
+int kve_get_many(kve_session *session, uint32_t table, const void *keys, uint32_t bytes, uint32_t count,
+                 uint32_t view, const kv_value_ref **out, kve_failure *failure);
+int kve_count(kve_session *session, uint32_t table, uint32_t view, uint64_t *out, kve_failure *failure);
+int kve_put(kve_session *session, uint32_t table, const void *key, uint32_t key_length, const void *value,
+            uint32_t value_length, uint32_t flags, kve_failure *failure);
+int kve_delete(kve_session *session, uint32_t table, const void *key, uint32_t key_length, uint32_t flags,
+               kve_failure *failure);
 
 typedef struct kve_range {
     const void *start; /* NULL: from the first key */
@@ -25,13 +26,25 @@ typedef struct kve_range {
     bool reverse;
 } kve_range;
 
-int kve_cursor_open(kve_session *session, const kve_range *range, uint32_t view, uint32_t *handle,
+int kve_cursor_open(kve_session *session, uint32_t table, const kve_range *range, uint32_t view, uint32_t *handle,
                     kve_failure *failure);
 /* A batch of `*count` entries in the data buffer, for kve_entry_at. */
 int kve_cursor_next(kve_session *session, uint32_t handle, uint32_t limit, uint32_t *count, kve_failure *failure);
 void kve_cursor_close(kve_session *session, uint32_t handle);
 /* The entry at `offset` of the data buffer; advances it. NULL (and the session is broken) when it does not fit there. */
 const kv_entry *kve_entry_at(kve_session *session, uint32_t *offset, const uint8_t **key);
+
+/* --- tables.c: the first three under the lock, short; `name` has 1..KV_KEY_MAX - 1 bytes --- */
+
+/* KV_NOT_FOUND: there is none of that name. */
+int kve_table_find(kve_session *session, const void *name, uint32_t length, uint32_t view, uint32_t *table,
+                   kve_failure *failure);
+/* In the open transaction; KV_OK also when it is there already. */
+int kve_table_create(kve_session *session, const void *name, uint32_t length, uint32_t *table,
+                     kve_failure *failure);
+/* Names behind `after`, `*count` entries for kve_entry_at; 0 at the end. */
+int kve_table_names(kve_session *session, const void *after, uint32_t length, uint32_t view, uint32_t *count,
+                    kve_failure *failure);
 
 /* Before a row of kve_read: what lies scattered over the file takes longer to reach than to copy. */
 static inline void kve_prefetch(kve_session *session, const kv_value_ref *ref)
@@ -48,27 +61,49 @@ int kve_verify(const kv_value_ref *ref, const void *value, kve_failure *failure)
 /* --- without the lock and without the GIL --- */
 int kve_read_large(kve_session *session, const kv_value_ref *ref, void *to, kve_failure *failure);
 
-int kve_put_commit(kve_session *session, uint64_t thread, bool turn, const void *key, uint32_t key_length,
-                   const void *value, uint32_t value_length, uint32_t flags, kve_failure *failure);
-int kve_delete_commit(kve_session *session, uint64_t thread, bool turn, const void *key, uint32_t key_length,
-                      uint32_t flags, kve_failure *failure);
+int kve_put_commit(kve_session *session, uint64_t thread, bool turn, uint32_t table, const void *key,
+                   uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags,
+                   kve_failure *failure);
+int kve_delete_commit(kve_session *session, uint64_t thread, bool turn, uint32_t table, const void *key,
+                      uint32_t key_length, uint32_t flags, kve_failure *failure);
 
 /* The caller has its turn; gives it back on failure. */
 int kve_txn_begin(kve_session *session, uint64_t *transaction, kve_failure *failure);
 int kve_txn_commit(kve_session *session, uint64_t transaction, bool durable, kve_failure *failure);
 int kve_txn_rollback(kve_session *session, uint64_t transaction, kve_failure *failure);
 /* `count` kv_put_entry, packed as kv_guest_put_many wants them. */
-int kve_put_many(kve_session *session, uint64_t transaction, const void *entries, uint32_t bytes, uint32_t count,
-                 kve_failure *failure);
-int kve_value_write(kve_session *session, uint64_t transaction, const void *key, uint32_t key_length,
-                    const void *value, uint32_t value_length, uint32_t flags, kve_failure *failure);
+int kve_put_many(kve_session *session, uint64_t transaction, uint32_t table, const void *entries, uint32_t bytes,
+                 uint32_t count, kve_failure *failure);
+int kve_value_write(kve_session *session, uint64_t transaction, uint32_t table, const void *key,
+                    uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags,
+                    kve_failure *failure);
+
+/* A transaction of its own that makes the table, if it is not there. The caller has its turn. */
+int kve_table_make(kve_session *session, const void *name, uint32_t length, bool durable, uint32_t *table,
+                   kve_failure *failure);
+/* A table with all that is in it, in steps. */
+int kve_table_drop(kve_session *session, uint64_t transaction, const void *name, uint32_t length,
+                   kve_failure *failure);
+
+typedef enum kve_savepoint_step { KVE_SAVEPOINT_BEGIN, KVE_SAVEPOINT_RELEASE, KVE_SAVEPOINT_ROLLBACK } kve_savepoint_step;
+int kve_savepoint(kve_session *session, uint64_t transaction, kve_savepoint_step step, kve_failure *failure);
+
+/* Parts of the above. With the lock: leave it to others between two steps of one call; 0, or the session cannot be used. */
+int kve_make_room_locked(kve_session *session);
+int kve_check_transaction(kve_session *session, uint64_t transaction); /* 0, KVE_ENDED, or as kve_usable */
+
+/* --- snapshot.c: under the lock, short --- */
+int kve_snapshot_open(kve_session *session, uint32_t *handle, kve_failure *failure);
+void kve_snapshot_close(kve_session *session, uint32_t handle);
+uint64_t kve_snapshot_oldest_ns(const kve_session *session); /* age of the oldest; 0: there is none */
 
 int kve_open(kve_session *session, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,
              uint64_t cache_bytes, kve_failure *failure);
 /* Sync, write the mark of a clean close, give everything back. The session is closed whatever is returned. */
 int kve_close(kve_session *session, kve_failure *failure);
 
-int kve_stats(kve_session *session, kv_guest_stats_result *out, kve_failure *failure);
+/* `*age_ns`: of the oldest snapshot, 0: none is open. */
+int kve_stats(kve_session *session, kv_guest_stats_result *out, uint64_t *age_ns, kve_failure *failure);
 /* `*out` is the caller's to free. */
 int kve_check(kve_session *session, kv_problem **out, size_t *count, kve_failure *failure);
 /* The caller has its turn, and gives it back afterwards. */

@@ -78,12 +78,13 @@ int kve_close(kve_session *session, kve_failure *failure)
 
 /* --- statistics and check --- */
 
-int kve_stats(kve_session *session, kv_guest_stats_result *out, kve_failure *failure)
+int kve_stats(kve_session *session, kv_guest_stats_result *out, uint64_t *age_ns, kve_failure *failure)
 {
     kve_lock(session);
     int status = kve_usable(session);
     if (status == 0) status = kve_status_of(session, kve_call(session, KVE_stats, 0, 0, 0, 0, 0), failure);
     if (status == KV_OK) memcpy(out, kve_data(session), sizeof *out);
+    *age_ns = kve_snapshot_oldest_ns(session);
     kve_unlock(session);
     return status;
 }

@@ -1,0 +1,182 @@
+# The verbs that change a store, a transaction, or a table of one of these.
+
+@cython.no_gc_clear
+cdef class Verbs(Reads):
+    """Get, put, delete, in a store (each a commit of its own) or in a transaction."""
+
+    cdef int need_table(self) except -1:
+        """Make the table that a write is for, if it has not been made."""
+        cdef kve_failure failure
+        cdef uint32_t table = NO_TABLE
+        cdef const char *name = PyBytes_AS_STRING(self.name)
+        cdef uint32_t length = <uint32_t>PyBytes_GET_SIZE(self.name)
+        cdef bint durable = (self.flags & KV_DURABLE) != 0
+        cdef int status = KV_OK
+        memset(&failure, 0, sizeof(failure))
+        self.enter()
+        if self.table == NO_TABLE and self.transaction != 0:
+            status = kve_table_create(self.c, name, length, &self.table, &failure)
+            self.seen = self.of.undone
+        kve_unlock(self.c)
+        if self.table == NO_TABLE and self.transaction == 0:
+            self._session.take_turn()
+            with nogil:
+                status = kve_table_make(self.c, name, length, durable, &table, &failure)
+            if status == KV_OK:
+                self.table = table
+        if status != KV_OK:
+            raise self._session.error(status, &failure)
+        return 0
+
+    cdef int store(self, object key, object value, uint32_t flags) except -1:
+        """Put. 1: done, 0: KV_NO_OVERWRITE and the key was there."""
+        cdef Bytes k
+        cdef Bytes v
+        cdef kve_failure failure
+        cdef int status
+        v.held = False
+        _as_bytes(key, &k)
+        try:
+            _as_bytes(value, &v)
+            _check_key(k.length)
+            if v.length > KV_VALUE_MAX:
+                raise _status.error(KV_VALUE_TOO_LARGE, "", 0, 0, 0, "")
+            if self.name is not None and (self.table == NO_TABLE or self.seen != self.of.undone):
+                self.need_table()
+            if v.length > KV_INLINE_MAX:
+                status = self.store_large(k.start, <uint32_t>k.length, v.start, <uint32_t>v.length, flags)
+            elif self.transaction == 0:
+                status = self.store_outside(k.start, <uint32_t>k.length, v.start, <uint32_t>v.length, flags)
+            else:
+                self.enter()
+                status = kve_put(self.c, self.table, k.start, <uint32_t>k.length, v.start, <uint32_t>v.length,
+                                 flags | self.flags, &failure)
+                kve_unlock(self.c)
+                if status != KV_OK and status != KV_EXISTS:
+                    raise self._session.error(status, &failure)
+        finally:
+            _release(&k)
+            _release(&v)
+        return status == KV_OK
+
+    cdef int store_outside(self, const char *key, uint32_t key_length, const char *value, uint32_t value_length,
+                           uint32_t flags) except -1:
+        """A put that is its own commit: KV_OK or KV_EXISTS."""
+        cdef kve_failure failure
+        cdef uint64_t thread = PyThread_get_thread_ident()
+        cdef int status = KVE_MUST_WAIT
+        flags |= self.flags
+        memset(&failure, 0, sizeof(failure))
+        if flags & KV_DURABLE:
+            self._session.check_alive()
+            with nogil:
+                status = kve_put_commit(self.c, thread, False, self.table, key, key_length, value, value_length,
+                                        flags, &failure)
+        else:
+            self.enter()
+            status = kve_writer_check(self.c, thread)
+            if status == 0:
+                status = kve_put(self.c, self.table, key, key_length, value, value_length, flags, &failure)
+            kve_unlock(self.c)
+            if status == KV_NEEDS_SYNC:  # emptied sectors wait for a flush that nobody else asks for
+                with nogil:
+                    status = kve_flush_until(self.c, failure.position, &failure)
+        if status == KVE_MUST_WAIT:
+            self._session.take_turn()
+            with nogil:
+                status = kve_put_commit(self.c, thread, True, self.table, key, key_length, value, value_length, flags,
+                                        &failure)
+        if status != KV_OK and status != KV_EXISTS:
+            raise self._session.error(status, &failure)
+        return status
+
+    cdef int store_large(self, const char *key, uint32_t key_length, const char *value, uint32_t value_length,
+                         uint32_t flags) except -1:
+        """A put in pieces, in the open transaction or in one of its own: KV_OK or KV_EXISTS."""
+        cdef kve_failure failure
+        cdef kve_failure ignored
+        cdef uint64_t transaction = self.transaction
+        cdef bint own = transaction == 0
+        cdef bint durable = (self.flags & KV_DURABLE) != 0
+        cdef int status = KV_OK
+        memset(&failure, 0, sizeof(failure))
+        self._session.check_alive()
+        if own:
+            self._session.take_turn()
+        with nogil:
+            if own:
+                status = kve_txn_begin(self.c, &transaction, &failure)
+                own = status == KV_OK
+            if status == KV_OK:
+                status = kve_value_write(self.c, transaction, self.table, key, key_length, value, value_length, flags,
+                                         &failure)
+            if own and status == KV_OK:
+                status = kve_txn_commit(self.c, transaction, durable, &failure)
+            elif own:
+                kve_txn_rollback(self.c, transaction, &ignored)
+        if status != KV_OK and status != KV_EXISTS:
+            raise self._session.error(status, &failure)
+        return status
+
+    def __setitem__(self, key, value):
+        self.store(key, value, 0)
+
+    def put(self, key, value, *, bint overwrite=True):
+        """Store ``value`` under ``key``; with ``overwrite=False`` only if the key is not there. Whether it was stored.
+
+        Args:
+            key: 1 to 1024 bytes; bytes-like, or str (stored as UTF-8).
+            value: up to 1 GiB; bytes-like or str.
+
+        Raises:
+            DiskFullError: nothing was changed.
+            StorageError: the write or the flush failed; the store must be reopened.
+            ReadOnlyError, KeyEmptyError, KeyTooLargeError, ValueTooLargeError, ClosedError
+        """
+        return self.store(key, value, 0 if overwrite else KV_NO_OVERWRITE) != 0
+
+    cdef int remove(self, object key) except -1:
+        """Delete. 1: done, 0: the key is not there."""
+        cdef Bytes k
+        cdef kve_failure failure
+        cdef uint64_t thread = PyThread_get_thread_ident()
+        cdef uint32_t flags = self.flags
+        cdef int status
+        memset(&failure, 0, sizeof(failure))
+        _as_bytes(key, &k)
+        try:
+            _check_key(k.length)
+            self.enter()
+            status = kve_writer_check(self.c, thread) if self.transaction == 0 else 0
+            if status == 0 and not flags & KV_DURABLE:
+                status = kve_delete(self.c, self.table, k.start, <uint32_t>k.length, flags, &failure)
+                kve_unlock(self.c)
+                if status == KV_NEEDS_SYNC:
+                    with nogil:
+                        status = kve_flush_until(self.c, failure.position, &failure)
+            else:
+                kve_unlock(self.c)
+                if status == KVE_MUST_WAIT:
+                    self._session.take_turn()
+                if status != KVE_OWN_TRANSACTION:
+                    with nogil:
+                        status = kve_delete_commit(self.c, thread, status == KVE_MUST_WAIT, self.table, k.start,
+                                                   <uint32_t>k.length, flags, &failure)
+                    if status == KVE_MUST_WAIT:  # a transaction began just before
+                        self._session.take_turn()
+                        with nogil:
+                            status = kve_delete_commit(self.c, thread, True, self.table, k.start,
+                                                       <uint32_t>k.length, flags, &failure)
+        finally:
+            _release(&k)
+        if status > KV_NOT_FOUND and not self.is_empty(status):
+            raise self._session.error(status, &failure)
+        return status == KV_OK
+
+    def __delitem__(self, key):
+        if not self.remove(key):
+            raise _status.errors.KeyNotFoundError(key)
+
+    def delete(self, key, /):
+        """Remove ``key``. Whether it was there."""
+        return self.remove(key) != 0

@@ -1,0 +1,94 @@
+"""Named tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from kvwasi.engine import _engine
+from kvwasi.errors import NoSuchTableError
+from kvwasi.ranges import Data, OrderedEntries
+
+if TYPE_CHECKING:
+    from kvwasi.store import Store
+    from kvwasi.transaction import Transaction
+
+
+def encode_name(name: str | bytes) -> bytes:
+    """The bytes of a table's name: UTF-8, and what :func:`decode_name` could not decode as it was."""
+    return name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
+
+
+def decode_name(name: bytes) -> str:
+    """A table's name as text, one to one."""
+    return name.decode("utf-8", "surrogateescape")
+
+
+class Table(_engine.TableVerbs, OrderedEntries):
+    """A named table: a mapping of its own in the same file. Made by ``table`` of a store or a transaction.
+
+    It has the verbs of what it is a table of: through a store each write is a commit of its own, through a
+    transaction it belongs to that one, together with the writes to any other table.
+
+    >>> import kvwasi, tempfile, os
+    >>> with tempfile.TemporaryDirectory() as place, kvwasi.open(os.path.join(place, "my.kv")) as store:
+    ...     users = store.table("users")
+    ...     users["ada"] = "1815"
+    ...     with store.transaction() as t:
+    ...         t.table("users")["grace"] = "1906"
+    ...         t.table("log")["1"] = "grace"
+    ...     dict(users), store.tables(), len(store)
+    ({b'ada': b'1815', b'grace': b'1906'}, ['log', 'users'], 0)
+    """
+
+    def __init__(
+        self, of: Store | Transaction, name: bytes, *, create: bool = True, like: Table | None = None
+    ) -> None:
+        self._of = of
+        self._name = name
+        if not create and not self._made:
+            raise NoSuchTableError(f"there is no table {self.name!r}")
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return decode_name(self._name)
+
+    def __repr__(self) -> str:
+        return f"<kvwasi.Table {self.name!r} of {self._of!r}>"
+
+    def _within(self, transaction: Transaction) -> Table:
+        """The same table in a transaction of the store."""
+        return Table(transaction, self._name, like=self)
+
+    def put_many(self, pairs: Mapping[Any, Any] | Iterable[tuple[Data, Data]], /) -> None:
+        """Store (key, value) pairs, or the items of a mapping, in one transaction: all or none."""
+        if isinstance(self._of, _engine.TransactionVerbs):
+            super().put_many(pairs)
+            return
+        with self._of.transaction() as transaction:
+            self._within(transaction).put_many(pairs)
+
+    def pop(self, key: Data, *default: Any) -> Any:
+        if isinstance(self._of, _engine.TransactionVerbs):
+            return super().pop(key, *default)
+        with self._of.transaction() as transaction:
+            return self._within(transaction).pop(key, *default)
+
+    pop.__doc__ = OrderedEntries.pop.__doc__
+
+    def popitem(self) -> tuple[bytes, bytes]:
+        if isinstance(self._of, _engine.TransactionVerbs):
+            return super().popitem()
+        with self._of.transaction() as transaction:
+            return self._within(transaction).popitem()
+
+    popitem.__doc__ = OrderedEntries.popitem.__doc__
+
+    def clear(self) -> None:
+        """Remove every key, in one transaction; the table stays."""
+        if isinstance(self._of, _engine.TransactionVerbs):
+            super().clear()
+            return
+        with self._of.transaction() as transaction:
+            self._within(transaction).clear()
