@@ -11,12 +11,15 @@ b'42'
 from kvwasi import errors as _errors
 from kvwasi.errors import *  # noqa: F403
 from kvwasi.errors import KvError as error
+from kvwasi.snapshot import Snapshot, SnapshotTable
 from kvwasi.store import Problem, Stats, Store, open
 from kvwasi.table import Table
 from kvwasi.transaction import Transaction
 
 __all__ = [
     "Problem",
+    "Snapshot",
+    "SnapshotTable",
     "Stats",
     "Store",
     "Table",

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, overload
 
 from kvwasi.engine import _engine, module
 from kvwasi.errors import (
@@ -22,6 +22,7 @@ from kvwasi.errors import (
     StorageError,
 )
 from kvwasi.ranges import Data, OrderedEntries
+from kvwasi.snapshot import Snapshot
 from kvwasi.table import Table, decode_name, encode_name
 from kvwasi.transaction import Transaction
 from kvwasi.wasi.filelock import FileLock, LockHeldError, UnsuitableFileError, locate
@@ -222,12 +223,19 @@ class Store(_engine.StoreVerbs, OrderedEntries):
 
     # --- writing ---
 
-    def transaction(self, *, sync: SyncMode | None = None) -> Transaction:
+    @overload
+    def transaction(self, *, write: Literal[True] = True, sync: SyncMode | None = None) -> Transaction: ...
+    @overload
+    def transaction(self, *, write: Literal[False], sync: SyncMode | None = None) -> Snapshot: ...
+
+    def transaction(self, *, write: bool = True, sync: SyncMode | None = None) -> Transaction | Snapshot:
         """Begin a transaction: changes that happen together or not at all. Use it with ``with``.
 
-        Waits for another thread's transaction to end.
+        Waits for another thread's transaction to end; with ``write=False``, which makes a :meth:`snapshot`,
+        for nothing.
 
         Args:
+            write: whether it is to change anything.
             sync: for this one, instead of the store's: ``"commit"`` to have it on disk when it is
                 committed, else ``"interval"`` or ``"none"``.
 
@@ -238,7 +246,21 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         """
         if sync is not None and sync not in _SYNC_MODES:
             raise ValueError(f"sync is one of {', '.join(_SYNC_MODES)}, not {sync!r}")
+        if not write:
+            return self.snapshot()
         return Transaction(self._session, (sync or self._sync) == "commit", self)
+
+    def snapshot(self) -> Snapshot:
+        """The store as it is now, to be read while it changes. Use it with ``with``.
+
+        Every read of a snapshot sees the same moment, across all tables. It waits for no transaction, nor
+        does any write wait for it; but it holds space until it is closed.
+
+        Raises:
+            TooManyIteratorsError: 1024 are open.
+            ClosedError
+        """
+        return Snapshot(self._session, self)
 
     def put_many(self, pairs: Mapping[Any, Any] | Iterable[tuple[Data, Data]], /) -> None:
         """Store (key, value) pairs, or the items of a mapping, in one transaction: all or none."""

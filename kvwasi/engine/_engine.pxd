@@ -122,6 +122,7 @@ cdef extern from "session.h" nogil:
     void kve_got_lock(kve_session *)
     void kve_wait_lock(kve_session *)
     void kve_drop_cursor(kve_session *, uint32_t handle, uint64_t transaction)
+    void kve_drop_snapshot(kve_session *, uint32_t handle)
     void kve_drop_transaction(kve_session *, uint64_t transaction)
     int kve_writer_check(const kve_session *, uint64_t thread)
     void kve_waiter_init(kve_waiter *)
@@ -174,6 +175,8 @@ cdef extern from "verbs.h" nogil:
     int kve_table_names(kve_session *, const void *after, uint32_t length, uint32_t view, uint32_t *count, kve_failure *)
     int kve_table_make(kve_session *, const void *name, uint32_t length, bint durable, uint32_t *table, kve_failure *)
     int kve_table_drop(kve_session *, uint64_t transaction, const void *name, uint32_t length, kve_failure *)
+    int kve_snapshot_open(kve_session *, uint32_t *handle, kve_failure *)
+    void kve_snapshot_close(kve_session *, uint32_t handle)
     int kve_open(kve_session *, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,
                  uint64_t cache_bytes, kve_failure *)
     int kve_close(kve_session *, kve_failure *)

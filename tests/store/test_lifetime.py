@@ -41,6 +41,7 @@ CALLS: dict[str, Call] = {
     "table": lambda s: s.table("t"),
     "tables": lambda s: s.tables(),
     "drop_table": lambda s: s.drop_table("t"),
+    "snapshot": lambda s: s.snapshot(),
     "sync": lambda s: s.sync(),
     "stats": lambda s: s.stats(),
     "check": lambda s: s.check(),

@@ -7,11 +7,11 @@ from types import ModuleType
 import pytest
 
 import kvwasi
-from kvwasi import errors, ranges, store, table, transaction
+from kvwasi import errors, ranges, snapshot, store, table, transaction
 
 
 @pytest.mark.parametrize(
-    "module", [kvwasi, store, table, transaction, ranges, errors], ids=lambda m: m.__name__
+    "module", [kvwasi, store, snapshot, table, transaction, ranges, errors], ids=lambda m: m.__name__
 )
 def test_examples(module: ModuleType) -> None:
     result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
@@ -19,7 +19,7 @@ def test_examples(module: ModuleType) -> None:
 
 
 def test_there_are_examples() -> None:
-    for documented in (kvwasi, kvwasi.open, kvwasi.Store, kvwasi.Table, kvwasi.Transaction):
+    for documented in (kvwasi, kvwasi.open, kvwasi.Store, kvwasi.Snapshot, kvwasi.Table, kvwasi.Transaction):
         assert ">>>" in (documented.__doc__ or "")
 
 
@@ -38,7 +38,7 @@ def test_all_of_the_errors() -> None:
 
 
 def test_every_public_method_is_documented() -> None:
-    for owner in (kvwasi.Store, kvwasi.Table, kvwasi.Transaction):
+    for owner in (kvwasi.Store, kvwasi.Snapshot, kvwasi.Table, kvwasi.Transaction):
         for name in dir(owner):
             if not name.startswith("_") and name not in ("fromkeys",):
                 assert inspect.getdoc(getattr(owner, name)), f"{owner.__name__}.{name}"
