@@ -11,6 +11,7 @@ b'42'
 from kvwasi import errors as _errors
 from kvwasi.errors import *  # noqa: F403
 from kvwasi.errors import KvError as error
+from kvwasi.savepoint import Savepoint
 from kvwasi.snapshot import Snapshot, SnapshotTable
 from kvwasi.store import Problem, Stats, Store, open
 from kvwasi.table import Table
@@ -18,6 +19,7 @@ from kvwasi.transaction import Transaction
 
 __all__ = [
     "Problem",
+    "Savepoint",
     "Snapshot",
     "SnapshotTable",
     "Stats",

@@ -25,6 +25,7 @@ __all__ = [
     "ReadOnlyError",
     "StorageError",
     "TooManyIteratorsError",
+    "TooManySavepointsError",
     "TransactionError",
     "TransactionTimeoutError",
     "ValueTooLargeError",
@@ -57,7 +58,7 @@ class ReadOnlyError(KvError):
 
 
 class ClosedError(KvError, ValueError):
-    """The store is closed, or the transaction has ended."""
+    """The store is closed, or the transaction, savepoint, snapshot or cursor has ended."""
 
 
 class ForkedError(ClosedError):
@@ -73,7 +74,11 @@ class TransactionTimeoutError(TransactionError, TimeoutError):
 
 
 class TooManyIteratorsError(KvError):
-    """More than 1024 iterators over a store are unfinished at once."""
+    """More than 1024 iterators over a store are unfinished at once, or as many snapshots open."""
+
+
+class TooManySavepointsError(TransactionError):
+    """More than 63 savepoints are open in a transaction at once."""
 
 
 class DatabaseLockedError(KvError):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kvwasi.engine import _engine
 from kvwasi.errors import NoSuchTableError
 from kvwasi.ranges import OrderedEntries
+from kvwasi.savepoint import Savepoint
 from kvwasi.table import Table, decode_name, encode_name
 
 if TYPE_CHECKING:
@@ -35,6 +36,15 @@ class Transaction(_engine.TransactionVerbs, OrderedEntries):
     def __repr__(self) -> str:
         state = "open" if self.active else "ended"
         return f"<kvwasi.Transaction on {self._session.path!r}, {state}>"
+
+    def savepoint(self) -> Savepoint:
+        """A transaction within this one: what follows can be undone on its own. Use it with ``with``.
+
+        Raises:
+            TooManySavepointsError: 63 are open.
+            ClosedError: the transaction has ended.
+        """
+        return Savepoint(self)
 
     def table(self, name: str | bytes, *, create: bool = True) -> Table:
         """A named table as this transaction sees it, see :meth:`Store.table`; ends with the transaction."""

@@ -84,7 +84,15 @@ def test_leaves_import_nothing(name: str) -> None:
     "name",
     [
         f"kvwasi/{name}"
-        for name in ("store.py", "snapshot.py", "table.py", "transaction.py", "ranges.py", "engine")
+        for name in (
+            "store.py",
+            "savepoint.py",
+            "snapshot.py",
+            "table.py",
+            "transaction.py",
+            "ranges.py",
+            "engine",
+        )
     ],
 )
 def test_only_one_room_touches_the_operating_system(name: str) -> None:

@@ -9,7 +9,7 @@ cdef extern from "kv_guest.h" nogil:
     enum:
         KV_KEY_MAX, KV_VALUE_MAX, KV_INLINE_MAX, KV_DATA_CAPACITY
         KV_OK, KV_NOT_FOUND, KV_EXISTS, KV_NEEDS_SYNC, KV_KEY_EMPTY, KV_KEY_TOO_LARGE, KV_VALUE_TOO_LARGE
-        KV_POISONED, KV_NO_MEMORY, KV_NO_SUCH_TABLE
+        KV_POISONED, KV_NO_MEMORY, KV_NO_SUCH_TABLE, KV_TOO_MANY_CURSORS
         KV_OPEN_READ_ONLY, KV_OPEN_CREATE, KV_OPEN_REPLACE
         KV_NO_OVERWRITE, KV_IN_TRANSACTION, KV_DURABLE
         KV_VIEW_PUBLISHED, KV_VIEW_TRANSACTION, KV_VIEW_SNAPSHOT, KV_VIEW_MAY_GUESS
@@ -137,6 +137,8 @@ cdef extern from "session.h" nogil:
 
 
 cdef extern from "verbs.h" nogil:
+    ctypedef enum kve_savepoint_step:
+        KVE_SAVEPOINT_BEGIN, KVE_SAVEPOINT_RELEASE, KVE_SAVEPOINT_ROLLBACK
     ctypedef struct kve_range:
         const void *start
         const void *stop
@@ -175,6 +177,7 @@ cdef extern from "verbs.h" nogil:
     int kve_table_names(kve_session *, const void *after, uint32_t length, uint32_t view, uint32_t *count, kve_failure *)
     int kve_table_make(kve_session *, const void *name, uint32_t length, bint durable, uint32_t *table, kve_failure *)
     int kve_table_drop(kve_session *, uint64_t transaction, const void *name, uint32_t length, kve_failure *)
+    int kve_savepoint(kve_session *, uint64_t transaction, kve_savepoint_step step, kve_failure *)
     int kve_snapshot_open(kve_session *, uint32_t *handle, kve_failure *)
     void kve_snapshot_close(kve_session *, uint32_t handle)
     int kve_open(kve_session *, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,

@@ -5,6 +5,8 @@ cdef class TransactionVerbs(Verbs):
     """A transaction that is open from its making until commit, rollback, or the last reference is gone."""
 
     cdef bint durable
+    cdef list savepoints  # numbers of those that are open, outermost first
+    cdef uint64_t savepoint_count
 
     def __cinit__(self, Session session not None, bint durable, *args):
         cdef kve_failure failure
@@ -82,6 +84,45 @@ cdef class TransactionVerbs(Verbs):
     def put_many(self, pairs, /):
         """Store (key, value) pairs, or the items of a mapping, in their order."""
         _put_all(self, pairs)
+
+    cdef int savepoint_step(self, kve_savepoint_step step) except -1:
+        cdef kve_failure failure
+        cdef int status
+        memset(&failure, 0, sizeof(failure))
+        self.enter()
+        if step == KVE_SAVEPOINT_ROLLBACK:
+            self.undone += 1
+        kve_unlock(self.c)
+        with nogil:
+            status = kve_savepoint(self.c, self.transaction, step, &failure)
+        if status == KV_TOO_MANY_CURSORS:
+            raise _status.errors.TooManySavepointsError("a transaction has at most 63 savepoints at once")
+        if status != KV_OK:
+            raise self._session.error(status, &failure)
+        return 0
+
+    # Here and not in Python, so that no signal's exception comes between the engine's savepoints and ours.
+
+    def _savepoint_begin(self):
+        """Begin one on top of those there are; returns its number."""
+        if self.savepoints is None:
+            self.savepoints = []
+        self.savepoint_step(KVE_SAVEPOINT_BEGIN)
+        self.savepoint_count += 1
+        self.savepoints.append(self.savepoint_count)
+        return self.savepoint_count
+
+    def _savepoint_is_open(self, number):
+        return self.savepoints is not None and number in self.savepoints
+
+    def _savepoint_end(self, number, bint keep):
+        """Keep or undo what was done since; it ends with those within it."""
+        self._check_usable()
+        if number not in self.savepoints:
+            raise _status.errors.ClosedError("the savepoint has ended")
+        while number in self.savepoints:
+            self.savepoint_step(KVE_SAVEPOINT_RELEASE if keep else KVE_SAVEPOINT_ROLLBACK)
+            self.savepoints.pop()
 
     def _drop(self, bytes name not None):
         """Remove the table of that name with all that is in it."""

@@ -7,11 +7,13 @@ from types import ModuleType
 import pytest
 
 import kvwasi
-from kvwasi import errors, ranges, snapshot, store, table, transaction
+from kvwasi import errors, ranges, savepoint, snapshot, store, table, transaction
 
 
 @pytest.mark.parametrize(
-    "module", [kvwasi, store, snapshot, table, transaction, ranges, errors], ids=lambda m: m.__name__
+    "module",
+    [kvwasi, store, savepoint, snapshot, table, transaction, ranges, errors],
+    ids=lambda m: m.__name__,
 )
 def test_examples(module: ModuleType) -> None:
     result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
