@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from kvwasi.cursor import Cursor
 from kvwasi.engine import _engine
 from kvwasi.errors import KeyNotFoundError
 
@@ -196,6 +197,10 @@ class OrderedReads(Mapping[bytes, bytes]):
             "Iterator[bytes]",
             _engine.EntryIterator(cast(_engine.Reads, self), None, None, True, _engine.KEYS, None),
         )
+
+    def cursor(self) -> Cursor:
+        """A place among the keys that moves both ways; see :class:`Cursor`."""
+        return Cursor(cast(_engine.Reads, self))
 
 
 class OrderedEntries(OrderedReads, MutableMapping[bytes, bytes]):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, overload
 
+from kvwasi.cursor import Cursor
 from kvwasi.engine import _engine, module
 from kvwasi.errors import (
     DatabaseLockedError,
@@ -261,6 +262,14 @@ class Store(_engine.StoreVerbs, OrderedEntries):
             ClosedError
         """
         return Snapshot(self._session, self)
+
+    def cursor(self) -> Cursor:
+        """A place among the keys that moves both ways, over the store as it is now; see :class:`Cursor`.
+
+        It has a snapshot of its own until it is closed.
+        """
+        snapshot = self.snapshot()
+        return Cursor(snapshot, snapshot)
 
     def put_many(self, pairs: Mapping[Any, Any] | Iterable[tuple[Data, Data]], /) -> None:
         """Store (key, value) pairs, or the items of a mapping, in one transaction: all or none."""

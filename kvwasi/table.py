@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kvwasi.cursor import Cursor
 from kvwasi.engine import _engine
 from kvwasi.errors import NoSuchTableError
 from kvwasi.ranges import Data, OrderedEntries
@@ -60,6 +61,17 @@ class Table(_engine.TableVerbs, OrderedEntries):
     def _within(self, transaction: Transaction) -> Table:
         """The same table in a transaction of the store."""
         return Table(transaction, self._name, like=self)
+
+    def cursor(self) -> Cursor:
+        """A place among the keys that moves both ways; see :class:`Cursor`.
+
+        That of a store's table has a snapshot of its own until it is closed.
+        """
+        if isinstance(self._of, _engine.TransactionVerbs):
+            return super().cursor()
+        len(self)  # tells of one that was dropped
+        snapshot = self._of.snapshot()
+        return Cursor(_engine.SnapshotTableVerbs(snapshot, self._name), snapshot)
 
     def put_many(self, pairs: Mapping[Any, Any] | Iterable[tuple[Data, Data]], /) -> None:
         """Store (key, value) pairs, or the items of a mapping, in one transaction: all or none."""

@@ -38,6 +38,7 @@ CALLS: dict[str, Call] = {
     "values": lambda s: list(s.values()),
     "items": lambda s: list(s.items()),
     "transaction": lambda s: s.transaction(),
+    "cursor": lambda s: s.cursor(),
     "table": lambda s: s.table("t"),
     "tables": lambda s: s.tables(),
     "drop_table": lambda s: s.drop_table("t"),

@@ -119,6 +119,7 @@ _CALLS: dict[str, Callable[[kvwasi.Snapshot], object]] = {
     "keys": lambda s: list(s.keys()),
     "values": lambda s: list(s.values()),
     "items": lambda s: list(s.items()),
+    "cursor": lambda s: s.cursor().next(),
     "table": lambda s: s.table("t"),
     "tables": lambda s: s.tables(),
     "enter": lambda s: s.__enter__(),

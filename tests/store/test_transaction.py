@@ -69,6 +69,7 @@ _VERBS = {
     "pop": lambda t: t.pop("k"),
     "popitem": lambda t: t.popitem(),
     "clear": lambda t: t.clear(),
+    "cursor": lambda t: t.cursor().next(),
     "table": lambda t: t.table("t"),
     "tables": lambda t: t.tables(),
     "drop_table": lambda t: t.drop_table("t"),

@@ -7,12 +7,21 @@ from types import ModuleType
 import pytest
 
 import kvwasi
-from kvwasi import errors, ranges, savepoint, snapshot, store, table, transaction
+from kvwasi import cursor, errors, ranges, savepoint, snapshot, store, table, transaction
+
+HANDLES = (
+    kvwasi.Store,
+    kvwasi.Cursor,
+    kvwasi.Savepoint,
+    kvwasi.Snapshot,
+    kvwasi.Table,
+    kvwasi.Transaction,
+)
 
 
 @pytest.mark.parametrize(
     "module",
-    [kvwasi, store, savepoint, snapshot, table, transaction, ranges, errors],
+    [kvwasi, store, cursor, savepoint, snapshot, table, transaction, ranges, errors],
     ids=lambda m: m.__name__,
 )
 def test_examples(module: ModuleType) -> None:
@@ -21,7 +30,7 @@ def test_examples(module: ModuleType) -> None:
 
 
 def test_there_are_examples() -> None:
-    for documented in (kvwasi, kvwasi.open, kvwasi.Store, kvwasi.Snapshot, kvwasi.Table, kvwasi.Transaction):
+    for documented in (kvwasi, kvwasi.open, *HANDLES):
         assert ">>>" in (documented.__doc__ or "")
 
 
@@ -40,7 +49,7 @@ def test_all_of_the_errors() -> None:
 
 
 def test_every_public_method_is_documented() -> None:
-    for owner in (kvwasi.Store, kvwasi.Snapshot, kvwasi.Table, kvwasi.Transaction):
+    for owner in (*HANDLES, kvwasi.SnapshotTable):
         for name in dir(owner):
             if not name.startswith("_") and name not in ("fromkeys",):
                 assert inspect.getdoc(getattr(owner, name)), f"{owner.__name__}.{name}"
