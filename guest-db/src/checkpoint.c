@@ -12,7 +12,7 @@
 #endif
 #define KV_CHECKPOINT_BYTES_MAX (32u << 20) /* of log behind the last checkpoint, before the next begins */
 #ifndef KV_CHECKPOINT_RECORDS
-#define KV_CHECKPOINT_RECORDS 100000u
+#define KV_CHECKPOINT_RECORDS 50000u
 #endif
 #define HARD 2u              /* times as much: commits wait for it */
 #define PAGES_A_STEP 512u

@@ -22,22 +22,22 @@ void kv_hash_clear(kv_hash *hash) {
 }
 
 void kv_hash_fit(kv_hash *hash, uint64_t keys) {
-    uint64_t entries = (uint64_t)hash->buckets * KV_HASH_WAYS;
-    if (keys * 2 <= entries || entries >= KV_HASH_ENTRIES_MAX) return;
-    uint64_t wanted = KV_HASH_ENTRIES_MIN;
-    while (wanted < keys * 2 && wanted < KV_HASH_ENTRIES_MAX) wanted *= 4;
-    if (wanted > KV_HASH_ENTRIES_MAX) wanted = KV_HASH_ENTRIES_MAX;
-    void *block = calloc(1, (size_t)(wanted * sizeof(uint64_t) + BUCKET_BYTES));
+    uint64_t entries = (uint64_t)hash->buckets * KV_HASH_WAYS, bytes = KV_HASH_BYTES_MIN;
+    if (keys * 2 <= entries || (entries + 8 * KV_HASH_WAYS) * sizeof(uint64_t) >= KV_HASH_BYTES_MAX) return;
+    while (bytes < keys * 2 * sizeof(uint64_t) && bytes < KV_HASH_BYTES_MAX) bytes *= 4;
+    if (bytes > KV_HASH_BYTES_MAX) bytes = KV_HASH_BYTES_MAX;
+    bytes -= 2 * BUCKET_BYTES; /* with malloc's header still below the power of two to which some round up */
+    void *block = calloc(1, (size_t)bytes);
     if (block == NULL) return; /* the smaller one goes on serving */
     free(hash->block);
     hash->block = block;
     hash->entries = (uint64_t *)(((uintptr_t)block + BUCKET_BYTES - 1) & ~(uintptr_t)(BUCKET_BYTES - 1));
-    hash->buckets = (uint32_t)(wanted / KV_HASH_WAYS);
+    hash->buckets = (uint32_t)(bytes / BUCKET_BYTES - 1);
     memset(hash->dead, 0, sizeof hash->dead);
 }
 
 static inline uint64_t *bucket_of(const kv_hash *hash, uint64_t sum) {
-    return hash->entries + (uint32_t)(sum & (hash->buckets - 1)) * KV_HASH_WAYS;
+    return hash->entries + ((sum & UINT32_MAX) * hash->buckets >> 32) * KV_HASH_WAYS;
 }
 static inline uint64_t tag_of(uint64_t sum) { return (sum >> (64 - TAG_BITS)) << ERA_BITS; }
 static inline bool same_tag(uint64_t entry, uint64_t tag) {

@@ -11,13 +11,13 @@
 #include "node.h"
 
 #define KV_HASH_WAYS 8u             /* entries a bucket: one cache line */
-#define KV_HASH_ENTRIES_MIN (1u << 13)
-#define KV_HASH_ENTRIES_MAX (1u << 22) /* 32 MiB */
+#define KV_HASH_BYTES_MIN (1u << 16)
+#define KV_HASH_BYTES_MAX (1u << 25)
 
 typedef struct kv_hash {
     uint64_t *entries; /* (record offset / 8) << 23 | tag << 8 | era; 0: none */
     void *block;       /* what was allocated: `entries` is aligned to a bucket */
-    uint32_t buckets;  /* a power of two; 0: no table yet */
+    uint32_t buckets;  /* 0: no table yet */
     uint64_t seed;
     uint8_t hidden; /* era of a transaction that is not published; 0: none */
     bool committed; /* it is committed, but readers still see the version before it */

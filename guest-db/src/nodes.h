@@ -18,7 +18,7 @@
 
 #define KV_NODE_BYTES KV_PAGE_BYTES
 #ifndef KV_FRAMES_PER_CHUNK
-#define KV_FRAMES_PER_CHUNK 256u
+#define KV_FRAMES_PER_CHUNK 255u /* with malloc's header just below 1 MiB: some round up to powers of two */
 #endif
 #define KV_CHUNKS_MAX 3072u /* 3 GiB of nodes in memory */
 #ifndef KV_FRAMES_MIN
