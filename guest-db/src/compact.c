@@ -20,7 +20,7 @@ static kv_status make_target(kv_db *db, const char *path) {
     kv_status status = kv_create_file(path, db->file->sector_bytes, kv_file_random(db->file), db->file->next_generation,
                                       &target->file);
     for (int slot = 0; slot < 2 && status == KV_OK; slot++) status = kv_superblock_write(target->file);
-    if (status == KV_OK) status = kv_file_need_nodes(target->file, db->cache_bytes);
+    if (status == KV_OK) status = kv_file_need_nodes(target->file, KV_CACHE_MIN); /* it is filled in order: enough */
     if (target->file != NULL) target->nodes = target->file->nodes;
     if (status != KV_OK && target->file != NULL) db->error = target->file->error;
     return status;
@@ -227,6 +227,7 @@ static void take_over(kv_db *db) {
     kv_file_release(db->file);
     db->file = target->file;
     db->nodes = target->nodes;
+    kv_nodes_set_cache(db->nodes, db->cache_bytes);
     db->head = target->head;
     db->flushing = target->flushing;
     db->durable = target->durable;

@@ -24,7 +24,7 @@ void kv_hash_clear(kv_hash *hash) {
 void kv_hash_fit(kv_hash *hash, uint64_t keys) {
     uint64_t entries = (uint64_t)hash->buckets * KV_HASH_WAYS, bytes = KV_HASH_BYTES_MIN;
     if (keys * 2 <= entries || (entries + 8 * KV_HASH_WAYS) * sizeof(uint64_t) >= KV_HASH_BYTES_MAX) return;
-    while (bytes < keys * 2 * sizeof(uint64_t) && bytes < KV_HASH_BYTES_MAX) bytes *= 4;
+    while (bytes < keys * 2 * sizeof(uint64_t) && bytes < KV_HASH_BYTES_MAX) bytes *= 8;
     if (bytes > KV_HASH_BYTES_MAX) bytes = KV_HASH_BYTES_MAX;
     bytes -= 2 * BUCKET_BYTES; /* with malloc's header still below the power of two to which some round up */
     void *block = calloc(1, (size_t)bytes);

@@ -12,9 +12,13 @@ kv_status kv_nodes_init(kv_nodes *nodes, struct kv_file *file, uint32_t shift, u
     nodes->shift = shift;
     nodes->epoch = 1;
     nodes->oldest_pin = UINT64_MAX;
+    kv_nodes_set_cache(nodes, cache_bytes);
+    return kv_nodes_ready(nodes, 8);
+}
+
+void kv_nodes_set_cache(kv_nodes *nodes, uint64_t cache_bytes) {
     uint64_t frames = cache_bytes / KV_NODE_BYTES, most = (uint64_t)KV_CHUNKS_MAX * KV_FRAMES_PER_CHUNK;
     nodes->frames_max = (uint32_t)(frames > most ? most : frames < KV_FRAMES_MIN ? KV_FRAMES_MIN : frames);
-    return kv_nodes_ready(nodes, 8);
 }
 
 void kv_nodes_destroy(kv_nodes *nodes) {

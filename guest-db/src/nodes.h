@@ -90,6 +90,7 @@ typedef struct kv_nodes_mark {
 
 /* `shift`: see kv_nodes; `cache_bytes` of memory are used for nodes, as far as that can be. */
 kv_status kv_nodes_init(kv_nodes *nodes, struct kv_file *file, uint32_t shift, uint64_t cache_bytes);
+void kv_nodes_set_cache(kv_nodes *nodes, uint64_t cache_bytes);
 void kv_nodes_destroy(kv_nodes *nodes);
 
 /* Make sure that `count` nodes can be taken without asking for memory or space, and have room for what is read meanwhile. No
