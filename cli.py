@@ -17,11 +17,9 @@ import typer
 from kvwasi import console
 
 if TYPE_CHECKING:
-    from kvwasi import Store
+    from kvwasi import Store, Table
     from kvwasi.formats.source import Source
     from kvwasi.wasi import Preopen
-
-BATCH_ENTRIES = 10_000
 
 
 class KeyFormat(StrEnum):
@@ -49,6 +47,28 @@ class DumpFormat(StrEnum):
     MDB_PRINT = "mdb-print"
 
 
+# What stats says of the numbers whose names do not say it all.
+_STATS_WORDS = {
+    "keys": "of the store itself; `tables --json` counts those of tables",
+    "live_bytes": "records that the present state refers to",
+    "commits": "since the database was made",
+    "index_nodes": "of 4096 bytes",
+    "recovered_commits": "taken over by this opening after an unclean stop",
+    "discarded_bytes": "of an unfinished write that this opening found",
+    "erase_max": "the most that any sector was used again",
+    "snapshots": "open now",
+    "cached_nodes": "of the index, in memory",
+    "changed_nodes": "of those, not yet in the file",
+    "node_loads": "read from the file since opening",
+    "tail_bytes": "of the log behind the newest checkpoint, which opening replays",
+    "checkpoint": "number of the newest one",
+    "cache_bytes": "the limit of the memory for the index",
+    "erases": "how often a sector was used again, over all of them",
+    "sectors_free": "to be used again",
+    "pinned_bytes": "held for old snapshots and checkpoints only",
+    "snapshot_age_seconds": "how long the oldest snapshot has been open",
+}
+
 app = typer.Typer(
     name="kvwasi",
     help="An embedded key-value store in sandboxed WebAssembly, and a fast WASI host.",
@@ -75,6 +95,10 @@ Key = Annotated[
     str, typer.Argument(metavar="KEY", help="The key.", show_default=False, autocompletion=_complete_key)
 ]
 KeyFormatOption = Annotated[KeyFormat, typer.Option("--key-format", "-k", help="How keys are written.")]
+TableOption = Annotated[
+    str | None,
+    typer.Option("--table", "-t", metavar="NAME", help="The named table; without it, the store's own keys."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -104,6 +128,7 @@ def put(
     file: Annotated[str | None, typer.Option("--file", "-f", help="Read the value from this file.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a value that is there.")] = True,
     key_format: KeyFormatOption = KeyFormat.TEXT,
+    table: TableOption = None,
 ) -> int:
     """Store a value under a key; on disk when the command ends. Creates the database."""
     if (value is None) == (file is None):
@@ -115,7 +140,7 @@ def put(
     else:
         content = console.stdin().read() if value == "-" else os.fsencode(value or "")
     with _open(database, "c") as store:
-        if store.put(raw_key, content, overwrite=overwrite):
+        if _target(store, table).put(raw_key, content, overwrite=overwrite):
             return 0
     return console.complain(console.EXIT_NO, f"{database}: the key {key} is there already")
 
@@ -127,11 +152,12 @@ def get(
     file: Annotated[str | None, typer.Option("--file", "-f", help="Write the value to this file.")] = None,
     json: Json = False,
     key_format: KeyFormatOption = KeyFormat.TEXT,
+    table: TableOption = None,
 ) -> int:
     """Write a key's value to standard output, as it is."""
     raw_key = _parse(key, key_format, "KEY")
     with _open(database, "r") as store:
-        value = store.get(raw_key)
+        value = _target(store, table, create=False).get(raw_key)
     if value is None:
         return console.complain(console.EXIT_NO, f"{database}: no key {key}")
     if json:
@@ -144,10 +170,15 @@ def get(
 
 
 @app.command(epilog=console.EXIT_CODES_HELP)
-def delete(database: Database, key: Key, key_format: KeyFormatOption = KeyFormat.TEXT) -> int:
+def delete(
+    database: Database,
+    key: Key,
+    key_format: KeyFormatOption = KeyFormat.TEXT,
+    table: TableOption = None,
+) -> int:
     """Remove a key and its value."""
     with _open(database, "w") as store:
-        if store.delete(_parse(key, key_format, "KEY")):
+        if _target(store, table, create=False).delete(_parse(key, key_format, "KEY")):
             return 0
     return console.complain(console.EXIT_NO, f"{database}: no key {key}")
 
@@ -164,6 +195,7 @@ def list_(
     value_format: Annotated[KeyFormat, typer.Option(help="How values are printed.")] = KeyFormat.TEXT,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines, as dump does.")] = False,
     key_format: KeyFormatOption = KeyFormat.TEXT,
+    table: TableOption = None,
 ) -> None:
     """Print the keys in order, one a line."""
     from kvwasi.formats import jsonl
@@ -173,11 +205,12 @@ def list_(
         name: _parse(text, key_format, f"--{name}") for name, text in bounds.items() if text is not None
     }
     with _open(database, "r") as store:
+        entries = _target(store, table, create=False)
         if not values:
-            for key in store.keys(**ranges, reverse=reverse, limit=limit):
+            for key in entries.keys(**ranges, reverse=reverse, limit=limit):
                 console.write(jsonl.encode_key(key) if json else _show(key, key_format) + b"\n")
             return
-        for key, value in store.items(**ranges, reverse=reverse, limit=limit):
+        for key, value in entries.items(**ranges, reverse=reverse, limit=limit):
             if json:
                 console.write(jsonl.encode_line((key, value)))
             else:
@@ -195,13 +228,16 @@ def load(
     ] = LoadFormat.AUTO,
     batch: Annotated[
         int, typer.Option(min=0, metavar="N", help="Commit every N entries (or 8 MiB); 0: all or nothing.")
-    ] = BATCH_ENTRIES,
+    ] = 10_000,
+    table: TableOption = None,
     json: Json = False,
 ) -> None:
     """Load JSON lines, the text of mdb_dump, or a directory tree (path -> content). Creates the database.
 
-    Keys that are there are overwritten.
+    Keys that are there are overwritten. What the source says of tables is kept; --table says where the rest
+    goes.
     """
+    from kvwasi import transfer
     from kvwasi.formats import FormatError
 
     count = 0
@@ -211,7 +247,7 @@ def load(
         _progress(opened) as show,
     ):
         try:
-            for count in _load(store, opened, batch):
+            for count in transfer.load(store, opened.entries, batch, table):
                 show(count)
         except FormatError as error:
             kept = f"{count} entries before it are loaded" if batch else "nothing is loaded"
@@ -231,29 +267,56 @@ def dump(
     form: Annotated[
         DumpFormat, typer.Option("--format", help="JSON lines, or the text of mdb_dump (-print: of -p).")
     ] = DumpFormat.JSONL,
+    table: TableOption = None,
 ) -> None:
-    """Write all entries in key order, so that load can read them.
+    """Write all entries in key order, of all tables (--table: of one), so that load can read them.
 
-    JSON lines are {"key": "text", "value": "text"}; what is not UTF-8 stands in base64, under "key_base64"
-    and "value_base64".
+    JSON lines are {"key": "text", "value": "text"}, with "table" in those of a table; what is not UTF-8
+    stands in base64, under "key_base64" and "value_base64".
     """
-    from kvwasi.formats import jsonl, mdb
+    from kvwasi import transfer
 
-    with _open(database, "r") as store, _open_output(output, database) as stream:
-        if form is DumpFormat.JSONL:
-            jsonl.write(store.items(), stream)
-            return
-        stats = store.stats()
-        map_bytes = mdb.map_bytes_for(stats.keys, stats.live_bytes)
-        how: mdb.Form = "print" if form is DumpFormat.MDB_PRINT else "bytevalue"
-        mdb.write(store.items(), stream, form=how, map_bytes=map_bytes)
+    with _open(database, "r") as store:
+        _target(store, table, create=False)  # tells before the output is made
+        with _open_output(output, database) as stream:
+            try:
+                transfer.dump(store, stream, form.value, table)
+            except transfer.TableNameError as error:
+                raise console.DataError(f"{database}: {error}") from None
+
+
+@app.command(epilog=console.EXIT_CODES_HELP)
+def tables(database: Database, json: Json = False) -> None:
+    """Print the names of the tables in order, one a line; with --json how many keys each has, too."""
+    from kvwasi.formats import jsonl
+    from kvwasi.table import encode_name
+
+    with _open(database, "r") as store:
+        for name in store.tables():
+            if not json:
+                console.write(encode_name(name) + b"\n")
+                continue
+            console.write_json(
+                jsonl.encode_member("table", encode_name(name)) | {"keys": len(store.table(name))}
+            )
+
+
+@app.command("drop-table", epilog=console.EXIT_CODES_HELP)
+def drop_table(
+    database: Database,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The table.", show_default=False)],
+) -> None:
+    """Remove a table and all that is in it."""
+    with _open(database, "w") as store:
+        store.drop_table(name)
 
 
 @app.command(epilog=console.EXIT_CODES_HELP)
 def stats(database: Database, json: Json = False) -> None:
-    """Print what is known of a database: keys, bytes, sectors, commits."""
+    """Print what is known of a database: keys, bytes, sectors, commits, and what each number means."""
     with _open(database, "r") as store:
-        console.write_facts(asdict(store.stats()), as_json=json)
+        facts = asdict(store.stats())
+    console.write_facts(facts, as_json=json, words=_STATS_WORDS)
 
 
 @app.command(epilog=console.EXIT_CODES_HELP)
@@ -426,16 +489,9 @@ def _open_source(path: str, form: LoadFormat, database: str) -> "Iterator[Source
         yield opened
 
 
-def _load(store: "Store", source: "Source", batch: int) -> Iterator[int]:
-    """Put the entries, in batches or (``batch`` 0) all in one transaction; yield how many went in so far."""
-    from kvwasi.formats.source import batches
-
-    count = 0
-    with contextlib.nullcontext(store) if batch else store.transaction() as target:
-        for entries in batches(source.entries, batch or BATCH_ENTRIES):
-            target.put_many(entries)
-            count += len(entries)
-            yield count
+def _target(store: "Store", table: str | None, *, create: bool = True) -> "Store | Table":
+    """What ``--table`` names."""
+    return store if table is None else store.table(table, create=create)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, cast
 
 EXIT_NO = 1
@@ -69,14 +69,15 @@ def write_json(value: object) -> None:
     write(json.dumps(value).encode("ascii") + b"\n")
 
 
-def write_facts(facts: dict[str, object], *, as_json: bool) -> None:
-    """Write names and values, one a line, or all as one JSON object."""
+def write_facts(facts: dict[str, object], *, as_json: bool, words: Mapping[str, str] | None = None) -> None:
+    """Write names, values and what ``words`` says of them, one a line, or all as one JSON object."""
     if as_json:
         write_json(facts)
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        write(f"{name:<{width}}  {value}\n".encode())
+        said = (words or {}).get(name)
+        write(f"{name:<{width}}  {value}{f'  ({said})' if said else ''}\n".encode())
 
 
 def tell(message: str) -> None:
@@ -138,8 +139,10 @@ def _fail(error: Exception) -> int:
         return complain(EXIT_DATA, "out of memory")
     if isinstance(error, (OSError, DataError)):
         return complain(EXIT_DATA, _describe(error))
-    from kvwasi import DatabaseLockedError, KvError
+    from kvwasi import DatabaseLockedError, KvError, NoSuchTableError
 
+    if isinstance(error, NoSuchTableError):
+        return complain(EXIT_NO, str(error))
     if isinstance(error, KvError):
         return complain(EXIT_LOCKED if isinstance(error, DatabaseLockedError) else EXIT_DATA, str(error))
     if type(error).__name__ == "Abort":  # Typer's word for Ctrl-C, in some versions

@@ -122,7 +122,7 @@ class Cursor:
         return self._seek(wanted) and (self._item_key() == wanted or self._miss(wanted))
 
     def seek_prefix(self, prefix: Data) -> bool:
-        """Go to the first entry whose key begins with ``prefix``. Whether there is one; else as seek_exact."""
+        """Go to the first entry whose key begins with ``prefix``. Whether there is one."""
         wanted = _engine.as_bytes(prefix)
         return self._seek(wanted) and (self._item_key().startswith(wanted) or self._miss(wanted))
 

@@ -1,7 +1,18 @@
-"""What all formats share: an entry, and the error of a malformed input."""
+"""What all formats share: entries, and the error of a malformed input."""
+
+from typing import NamedTuple
 
 Entry = tuple[bytes, bytes]
 """A key and its value."""
+
+
+class Row(NamedTuple):
+    """What a format reads: an entry of a table, or without a key, the table alone."""
+
+    key: bytes | None
+    value: bytes
+    table: bytes | None = None
+    """None: the store's own entries."""
 
 
 class FormatError(ValueError):

@@ -3,6 +3,9 @@
 JSON has no byte strings. Bytes that are UTF-8 stand as text under ``key`` and ``value``; any others stand
 in base64 (RFC 4648, padded) under ``key_base64`` and ``value_base64``. Strict UTF-8 decoding is one to one,
 so every entry comes back exactly as it was. Lines end in ``\\n`` and are UTF-8 whatever the locale is.
+
+An entry of a named table has its name under ``table`` (or ``table_base64``); a line with nothing else says
+that there is a table of that name.
 """
 
 import base64
@@ -10,7 +13,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from kvwasi.formats.errors import Entry, FormatError
+from kvwasi.formats.errors import Entry, FormatError, Row
 
 
 def encode_member(name: str, data: bytes) -> dict[str, str]:
@@ -30,22 +33,29 @@ def encode_key(key: bytes) -> bytes:
     return json.dumps(encode_member("key", key), ensure_ascii=False).encode("utf-8") + b"\n"
 
 
-def encode_line(entry: Entry) -> bytes:
+def encode_table(table: bytes) -> bytes:
+    """A table's name alone as a line, with its line end."""
+    return json.dumps(encode_member("table", table), ensure_ascii=False).encode("utf-8") + b"\n"
+
+
+def encode_line(entry: Entry, table: bytes | None = None) -> bytes:
     """One entry as a line, with its line end."""
     key, value = entry
     members = encode_member("key", key) | encode_member("value", value)
+    if table is not None:
+        members = encode_member("table", table) | members
     return json.dumps(members, ensure_ascii=False).encode("utf-8") + b"\n"
 
 
-def write(entries: Iterable[Entry], stream: BinaryIO) -> int:
-    """Write ``entries`` and return how many there were."""
+def write(entries: Iterable[Entry], stream: BinaryIO, table: bytes | None = None) -> int:
+    """Write ``entries``, of ``table``, and return how many there were."""
     count = 0
     for count, entry in enumerate(entries, 1):  # noqa: B007
-        stream.write(encode_line(entry))
+        stream.write(encode_line(entry, table))
     return count
 
 
-def read(stream: BinaryIO) -> Iterator[Entry]:
+def read(stream: BinaryIO) -> Iterator[Row]:
     """Yield the entries of ``stream``; empty lines are skipped. Raises FormatError with the line's number."""
     for number, line in enumerate(stream, 1):
         if not line.strip():
@@ -62,24 +72,26 @@ def read(stream: BinaryIO) -> Iterator[Entry]:
             raise FormatError(number, str(error)) from None
 
 
-def _parse_line(line: bytes) -> Entry:
+def _parse_line(line: bytes) -> Row:
     pairs = json.loads(line.decode("utf-8").rstrip(), object_pairs_hook=_Members)
     if not isinstance(pairs, _Members):
         raise ValueError('not an object like {"key": "k", "value": "v"}')
     found: dict[str, bytes] = {}
     for name, value in pairs:
         plain = name.removesuffix("_base64")
-        if plain not in ("key", "value"):
+        if plain not in ("key", "value", "table"):
             raise ValueError(f'unknown member "{name}"')
         if plain in found:
             raise ValueError(f'"{plain}" is given twice')
         if not isinstance(value, str):
             raise ValueError(f'"{name}" is not a string')
         found[plain] = _decode_member(name, value)
+    if found.keys() == {"table"}:
+        return Row(None, b"", found["table"])
     for name in ("key", "value"):
         if name not in found:
             raise ValueError(f'"{name}" is missing')
-    return found["key"], found["value"]
+    return Row(found["key"], found["value"], found.get("table"))
 
 
 class _Members(list[tuple[str, object]]):

@@ -1,9 +1,11 @@
 """The text format of LMDB's ``mdb_dump(1)`` and ``mdb_load(1)``, which is that of Berkeley DB's ``db_dump``.
 
 A header of ``name=value`` lines up to ``HEADER=END``; then for each entry a line with the key and a line with
-the value, each behind one space; then ``DATA=END``. With ``format=bytevalue`` the bytes stand in hexadecimal;
-with ``format=print`` printable ASCII stands for itself and any other byte as a backslash and two hexadecimal
-digits.
+the value, each behind one space; then ``DATA=END``. A named table is such a piece with ``database=`` in its
+header; any number of them follow each other, as ``mdb_dump -a`` writes them.
+
+With ``format=bytevalue`` the bytes stand in hexadecimal; with ``format=print`` printable ASCII stands for
+itself and any other byte as a backslash and two hexadecimal digits.
 
 The backslash itself is written ``\\5c``; ``\\\\`` is read too. ``mdb_dump -p`` up to 0.9.24 writes it bare,
 which nobody can read back with certainty: what is no valid escape is refused here. LMDB's keys end at 511
@@ -11,11 +13,12 @@ bytes, so ``mdb_load`` refuses longer ones.
 """
 
 import binascii
+import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Literal
 
-from kvwasi.formats.errors import Entry, FormatError
+from kvwasi.formats.errors import Entry, FormatError, Row
 
 Form = Literal["bytevalue", "print"]
 
@@ -33,11 +36,25 @@ def map_bytes_for(keys: int, data_bytes: int) -> int:
     return (4 * data_bytes + 64 * keys) // megabyte * megabyte + 16 * megabyte
 
 
-def write(entries: Iterable[Entry], stream: BinaryIO, *, form: Form = "bytevalue", map_bytes: int) -> int:
-    """Write ``entries`` and return how many there were; ``map_bytes`` is the map that mdb_load will make."""
+def write(
+    entries: Iterable[Entry],
+    stream: BinaryIO,
+    *,
+    form: Form = "bytevalue",
+    map_bytes: int,
+    table: bytes | None = None,
+) -> int:
+    """Write ``entries``, of ``table``, and return how many there were; ``map_bytes`` is mdb_load's map.
+
+    Raises:
+        ValueError: the table's name has a line end, which the format cannot carry.
+    """
+    if table is not None and b"\n" in table:
+        raise ValueError(f"the format cannot carry the table {table!r}")
     encode = binascii.hexlify if form == "bytevalue" else _escape
-    header = f"VERSION=3\nformat={form}\ntype=btree\nmapsize={map_bytes}\nHEADER=END\n"
-    stream.write(header.encode("ascii"))
+    database = b"" if table is None else b"database=%b\n" % table
+    header = f"type=btree\nmapsize={map_bytes}\nHEADER=END\n".encode("ascii")
+    stream.write(b"VERSION=3\nformat=%b\n" % form.encode("ascii") + database + header)
     count = 0
     for count, (key, value) in enumerate(entries, 1):  # noqa: B007
         stream.write(b" %b\n %b\n" % (encode(key), encode(value)))
@@ -45,10 +62,21 @@ def write(entries: Iterable[Entry], stream: BinaryIO, *, form: Form = "bytevalue
     return count
 
 
-def read(stream: BinaryIO) -> Iterator[Entry]:
-    """Yield the entries of the one database in ``stream``. Raises FormatError with the line's number."""
+def read(stream: BinaryIO) -> Iterator[Row]:
+    """Yield the entries of the databases in ``stream``. Raises FormatError with the line's number."""
     lines = enumerate(stream, 1)
-    decode = binascii.unhexlify if _read_header(lines) == "bytevalue" else _unescape
+    header: Iterator[tuple[int, bytes]] | None = lines
+    while header is not None:
+        form, table = _read_header(header)
+        if table is not None:
+            yield Row(None, b"", table)
+        yield from _read_data(lines, binascii.unhexlify if form == "bytevalue" else _unescape, table)
+        header = _next_header(lines)
+
+
+def _read_data(
+    lines: Iterator[tuple[int, bytes]], decode: Callable[[bytes], bytes], table: bytes | None
+) -> Iterator[Row]:
     key: bytes | None = None
     number = 0
     for number, line in lines:
@@ -63,28 +91,32 @@ def read(stream: BinaryIO) -> Iterator[Entry]:
         if key is None:
             key = data
         else:
-            yield key, data
+            yield Row(key, data, table)
             key = None
     else:
         raise FormatError(number + 1, "the input ends before DATA=END")
     if key is not None:
         raise FormatError(number, "a key without a value")
-    _expect_end(lines)
 
 
-def _read_header(lines: Iterator[tuple[int, bytes]]) -> str:
-    form = "bytevalue"
-    number = 0
+def _read_header(lines: Iterator[tuple[int, bytes]]) -> tuple[str, bytes | None]:
+    """The format of the data, and the name of the database if it has one."""
+    form, table = "bytevalue", None
+    start = number = 0
     for number, line in lines:
-        name, equals, value = line.rstrip(b"\n").decode("utf-8", "replace").partition("=")
+        start = start or number
+        raw_name, equals, raw_value = line.rstrip(b"\n").partition(b"=")
+        name, value = raw_name.decode("utf-8", "replace"), raw_value.decode("utf-8", "replace")
         if not equals:
             raise FormatError(number, "a header line without '='")
-        if number == 1 and name != "VERSION":
+        if number == start and name != "VERSION":
             raise FormatError(number, "does not begin with VERSION=3")
         if (name, value) == ("HEADER", "END"):
-            return form
+            return form, table
         if name == "format":
             form = value
+        if name == "database":
+            table = raw_value
         problem = _header_problem(name, value)
         if problem:
             raise FormatError(number, problem)
@@ -104,12 +136,14 @@ def _header_problem(name: str, value: str) -> str | None:
     return None
 
 
-def _expect_end(lines: Iterator[tuple[int, bytes]]) -> None:
+def _next_header(lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]] | None:
+    """The lines from the header of the next database on; None: there is no more."""
     for number, line in lines:
         if line.startswith(b"VERSION="):
-            raise FormatError(number, "a second database begins here; dump one alone with mdb_dump -s")
+            return itertools.chain([(number, line)], lines)
         if line.strip():
             raise FormatError(number, "text after DATA=END")
+    return None
 
 
 def _escape(data: bytes) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from kvwasi.formats import jsonl, mdb, tree
-from kvwasi.formats.errors import Entry
+from kvwasi.formats.errors import Row
 
 Format = Literal["auto", "jsonl", "mdb", "tree"]
 
@@ -20,7 +20,7 @@ BATCH_BYTES_MAX = 8 << 20
 class Source:
     """Entries to load, and how far their reading has come."""
 
-    entries: Iterator[Entry]
+    entries: Iterator[Row]
     size_bytes: int | None
     """None where it is not known before the end: a pipe."""
     position_bytes: Callable[[], int]
@@ -40,7 +40,7 @@ def open_path(path: str, form: Format = "auto", *, exclude: Iterable[str] = ()) 
         yield Source(read(stream, form), size_bytes, stream.tell if size_bytes else lambda: 0)
 
 
-def read(stream: BinaryIO, form: Format = "auto") -> Iterator[Entry]:
+def read(stream: BinaryIO, form: Format = "auto") -> Iterator[Row]:
     """The entries of ``stream``; ``auto`` takes what begins with ``VERSION=`` for mdb_dump's format."""
     if form == "auto":
         head: bytes = stream.peek(8)[:8]  # type: ignore[attr-defined]
@@ -48,19 +48,17 @@ def read(stream: BinaryIO, form: Format = "auto") -> Iterator[Entry]:
     return mdb.read(stream) if form == "mdb" else jsonl.read(stream)
 
 
-def batches(
-    entries: Iterable[Entry], count_max: int, bytes_max: int = BATCH_BYTES_MAX
-) -> Iterator[list[Entry]]:
+def batches(entries: Iterable[Row], count_max: int, bytes_max: int = BATCH_BYTES_MAX) -> Iterator[list[Row]]:
     """Group ``entries``; a batch ends at ``count_max`` entries or once it holds ``bytes_max``.
 
-    >>> [len(batch) for batch in batches([(b"k", b"v")] * 5, 2)]
+    >>> [len(batch) for batch in batches([Row(b"k", b"v")] * 5, 2)]
     [2, 2, 1]
     """
-    batch: list[Entry] = []
+    batch: list[Row] = []
     size = 0
     for entry in entries:
         batch.append(entry)
-        size += len(entry[0]) + len(entry[1])
+        size += len(entry.key or b"") + len(entry.value)
         if len(batch) >= count_max or size >= bytes_max:
             yield batch
             batch, size = [], 0
@@ -71,10 +69,10 @@ def batches(
 def _tree_source(found: tree.Tree) -> Source:
     read_bytes = 0
 
-    def entries() -> Iterator[Entry]:
+    def entries() -> Iterator[Row]:
         nonlocal read_bytes
         for key, value in tree.read(found):
             read_bytes += len(value)
-            yield key, value
+            yield Row(key, value)
 
     return Source(entries(), sum(file.size_bytes for file in found.files), lambda: read_bytes, found.skipped)

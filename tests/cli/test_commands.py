@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from kvwasi import cli
+
 EVERY_BYTE = bytes(range(256))
 
 
@@ -83,9 +85,38 @@ def test_stats(kv) -> None:
     kv("put", "a.kv", "k", "v")
     facts = json.loads(kv("stats", "a.kv", "--json").stdout)
     assert facts["keys"] == 1
-    lines = dict(line.split() for line in kv("stats", "a.kv").stdout.decode().splitlines())
-    assert lines["keys"] == "1"
+    lines = {
+        line.split()[0]: line.split(None, 2)[1:] for line in kv("stats", "a.kv").stdout.decode().splitlines()
+    }
+    assert lines["keys"][0] == "1"
     assert lines.keys() == facts.keys()
+    assert lines["pinned_bytes"][1] == "(held for old snapshots and checkpoints only)"
+    assert cli._STATS_WORDS.keys() <= facts.keys()
+
+
+def test_tables(kv) -> None:
+    kv("put", "a.kv", "k", "plain")
+    kv("put", "a.kv", "k", "of users", "--table", "users")
+    kv("put", "a.kv", "--table", b"raw\xff", "--no-overwrite", "k", "raw")
+    kv("put", "a.kv", "--table", "users", "--no-overwrite", "k", "again", code=1)
+    assert kv("get", "a.kv", "k").stdout == b"plain"
+    assert kv("get", "a.kv", "-t", "users", "k").stdout == b"of users"
+    assert kv("get", "a.kv", "-t", b"raw\xff", "k").stdout == b"raw"
+    assert kv("list", "a.kv", "-t", "users", "--values").stdout == b"k\tof users\n"
+    assert kv("tables", "a.kv").stdout == b"raw\xff\nusers\n"
+    lines = kv("tables", "a.kv", "--json").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"table_base64": "cmF3/w==", "keys": 1},
+        {"table": "users", "keys": 1},
+    ]
+    kv("delete", "a.kv", "-t", "users", "k")
+    kv("delete", "a.kv", "-t", "users", "k", code=1)
+    assert kv("list", "a.kv", "-t", "users").stdout == b""
+    kv("drop-table", "a.kv", "users")
+    assert kv("tables", "a.kv").stdout == b"raw\xff\n"
+    for command in (["get", "a.kv", "k"], ["delete", "a.kv", "k"], ["list", "a.kv"], ["dump", "a.kv"]):
+        assert b"no table 'users'" in kv(*command, "-t", "users", code=1).stderr
+    assert b"no table 'users'" in kv("drop-table", "a.kv", "users", code=1).stderr
 
 
 def test_check(kv) -> None:

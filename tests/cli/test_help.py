@@ -9,7 +9,21 @@ import typer
 
 from kvwasi import cli, console
 
-COMMANDS = ["put", "get", "delete", "list", "load", "dump", "stats", "check", "compact", "run", "bench"]
+COMMANDS = [
+    "put",
+    "get",
+    "delete",
+    "list",
+    "load",
+    "dump",
+    "tables",
+    "drop-table",
+    "stats",
+    "check",
+    "compact",
+    "run",
+    "bench",
+]
 
 
 def test_the_commands_are_these() -> None:

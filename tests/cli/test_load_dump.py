@@ -28,6 +28,35 @@ def test_round_trip(kv, form: str, tmp_path: Path) -> None:
     assert copied == as_json_lines(dict(sorted(AWKWARD.items())))
 
 
+@pytest.mark.parametrize("form", ["jsonl", "mdb", "mdb-print"])
+def test_tables_are_kept(kv, form: str) -> None:
+    kv("load", "a.kv", stdin=as_json_lines(AWKWARD))
+    kv("load", "a.kv", "--table", "t", stdin=as_json_lines({b"only": b"in t"}))
+    kv("load", "a.kv", "--table", b"raw\xff", stdin=as_json_lines(AWKWARD))
+    kv("load", "a.kv", "--table", "empty", stdin=as_json_lines({b"k": b"v"}))
+    kv("delete", "a.kv", "--table", "empty", "k")
+    whole = kv("dump", "a.kv").stdout
+    for batch in ("1", "10000", "0"):
+        kv("load", f"{batch}.kv", "--batch", batch, stdin=kv("dump", "a.kv", "--format", form).stdout)
+        assert kv("dump", f"{batch}.kv").stdout == whole
+    assert kv("tables", "0.kv").stdout == b"empty\nraw\xff\nt\n"
+    one = kv("dump", "a.kv", "--table", "t", "--format", form).stdout
+    assert kv("load", "c.kv", "--table", "other", stdin=one).stderr == b"1 entry loaded\n"
+    assert kv("tables", "c.kv").stdout == b"other\n"
+    assert kv("get", "c.kv", "--table", "other", "only").stdout == b"in t"
+
+
+def test_lines_say_which_table(kv) -> None:
+    lines = b'{"table": "made"}\n{"key": "k", "value": "1"}\n{"value": "2", "key": "k", "table": "t"}\n'
+    kv("load", "a.kv", "-t", "rest", stdin=lines)
+    assert kv("tables", "a.kv").stdout == b"made\nrest\nt\n"
+    assert (kv("get", "a.kv", "-t", "rest", "k").stdout, kv("get", "a.kv", "-t", "t", "k").stdout) == (
+        b"1",
+        b"2",
+    )
+    assert kv("list", "a.kv").stdout == b""
+
+
 def test_dump_and_load_of_nothing(kv) -> None:
     kv("load", "a.kv", stdin=b"")
     assert kv("dump", "a.kv").stdout == b""

@@ -13,7 +13,9 @@ ENTRIES = st.lists(st.tuples(st.binary(min_size=1, max_size=40), st.binary(max_s
 
 
 def read(data: bytes) -> list[tuple[bytes, bytes]]:
-    return list(jsonl.read(io.BytesIO(data)))
+    rows = list(jsonl.read(io.BytesIO(data)))
+    assert all(row.table is None for row in rows)
+    return [(row.key or b"", row.value) for row in rows]
 
 
 @given(ENTRIES)
@@ -75,3 +77,12 @@ def test_any_input_is_read_or_refused(data: bytes) -> None:
         read(data)
     except FormatError as error:
         assert error.line >= 1
+
+
+@given(st.binary(min_size=1, max_size=20), st.binary(max_size=20), st.binary(max_size=20))
+def test_entries_of_tables(table: bytes, key: bytes, value: bytes) -> None:
+    lines = (
+        jsonl.encode_table(table) + jsonl.encode_line((key, value), table) + jsonl.encode_line((key, value))
+    )
+    rows = list(jsonl.read(io.BytesIO(lines)))
+    assert rows == [(None, b"", table), (key, value, table), (key, value, None)]

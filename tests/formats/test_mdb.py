@@ -30,7 +30,7 @@ needs_lmdb_tools = pytest.mark.skipif(
 
 
 def read(data: bytes) -> Entries:
-    return list(mdb.read(io.BytesIO(data)))
+    return [(row.key or b"", row.value) for row in mdb.read(io.BytesIO(data))]
 
 
 def dump(entries: Entries, form: Any) -> bytes:
@@ -105,8 +105,8 @@ def test_the_map_size_suffices_for_lmdb(keys: int, value_bytes: int, tmp_path: P
         (HEADER + b" a\n b\n c\nDATA=END\n", 8, "a key without a value"),
         (
             HEADER + b"DATA=END\nVERSION=3\n",
-            6,
-            "a second database begins here; dump one alone with mdb_dump -s",
+            7,
+            "the input ends before HEADER=END",
         ),
         (HEADER + b"DATA=END\n\nx\n", 7, "text after DATA=END"),
     ],
@@ -124,3 +124,19 @@ def test_any_input_is_read_or_refused(tail: bytes, header: bool) -> None:
         read((HEADER if header else b"") + tail)
     except FormatError as error:
         assert error.line >= 1
+
+
+def test_named_databases() -> None:
+    stream = io.BytesIO()
+    mdb.write([(b"a", b"1")], stream, map_bytes=1 << 20)
+    mdb.write([(b"b", b"2")], stream, map_bytes=1 << 20, table=b"t=\xff")
+    mdb.write([], stream, form="print", map_bytes=1 << 20, table=b"empty")
+    rows = list(mdb.read(io.BytesIO(stream.getvalue())))
+    assert rows == [
+        (b"a", b"1", None),
+        (None, b"", b"t=\xff"),
+        (b"b", b"2", b"t=\xff"),
+        (None, b"", b"empty"),
+    ]
+    with pytest.raises(ValueError, match="cannot carry"):
+        mdb.write([], stream, map_bytes=1 << 20, table=b"a\nb")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import kvwasi
 from kvwasi.formats import FormatError, errors, jsonl, mdb, source, tree
+from kvwasi.formats.errors import Row
 
 KEYS = st.binary(min_size=1, max_size=1024)
 VALUES = st.binary(max_size=300)
@@ -43,26 +44,27 @@ def test_a_store_comes_back_as_it_was(stores, entries: dict[bytes, bytes], form:
     other.clear()
     one.put_many(entries)
     for batch in source.batches(source.read(io.BufferedReader(dump(one, form))), 7):
-        other.put_many(batch)
+        other.put_many((row.key, row.value) for row in batch)
     assert list(other.items()) == sorted(entries.items())
 
 
 @given(st.lists(st.tuples(st.just(b"k"), VALUES)), st.integers(1, 10), st.integers(1, 1000))
 def test_batches_are_bounded_and_lose_nothing(entries, count_max: int, bytes_max: int) -> None:
-    made = list(source.batches(entries, count_max, bytes_max))
-    assert list(itertools.chain.from_iterable(made)) == entries
+    rows = [Row(key, value) for key, value in entries]
+    made = list(source.batches(rows, count_max, bytes_max))
+    assert list(itertools.chain.from_iterable(made)) == rows
     for batch in made:
         assert 1 <= len(batch) <= count_max
-        assert sum(len(key) + len(value) for key, value in batch[:-1]) < bytes_max
+        assert sum(len(row.key) + len(row.value) for row in batch[:-1]) < bytes_max
 
 
 def test_a_batch_is_made_before_the_next_entry_is_read() -> None:
     def entries():
-        yield b"a", b"1"
+        yield Row(b"a", b"1")
         raise FormatError(2, "broken")
 
     batches = source.batches(entries(), 1)
-    assert next(batches) == [(b"a", b"1")]
+    assert next(batches) == [Row(b"a", b"1")]
     with pytest.raises(FormatError):
         next(batches)
 
@@ -81,7 +83,7 @@ def test_a_directory_is_a_tree(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"four")
     with source.open_path(str(tmp_path)) as opened:
         assert opened.size_bytes == 4
-        assert list(opened.entries) == [(b"file", b"four")]
+        assert list(opened.entries) == [Row(b"file", b"four")]
         assert opened.position_bytes() == 4
     with pytest.raises(NotADirectoryError), source.open_path(str(tmp_path / "file"), "tree"):
         pass
@@ -89,7 +91,7 @@ def test_a_directory_is_a_tree(tmp_path: Path) -> None:
 
 def test_the_format_may_be_named() -> None:
     text = b'{"key": "k", "value": "v"}\n'
-    assert list(source.read(io.BufferedReader(io.BytesIO(text)), "jsonl")) == [(b"k", b"v")]
+    assert list(source.read(io.BufferedReader(io.BytesIO(text)), "jsonl")) == [Row(b"k", b"v")]
     with pytest.raises(FormatError):
         list(source.read(io.BufferedReader(io.BytesIO(text)), "mdb"))
 
