@@ -50,7 +50,7 @@ def assert_same(reads: Any, model: Model) -> None:
 
 
 class CursorModel:
-    """Where a cursor stands: an index into a sorted list that stays as it is; in a gap a half."""
+    """Where a cursor stands: an index into a sorted list that stays as it is, with a half in a gap."""
 
     def __init__(self, keys: list[bytes]) -> None:
         self.keys = sorted(keys)
@@ -78,7 +78,7 @@ class CursorModel:
 
 
 class StoreAgainstDict(RuleBasedStateMachine):
-    """Every verb on both; transactions, snapshots, reopening, compaction, crashes and iterators in between."""
+    """Every verb on both; transactions, snapshots, reopening, compaction and crashes in between."""
 
     iterators = Bundle("iterators")
     snapshots = Bundle("snapshots")
