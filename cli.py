@@ -355,6 +355,22 @@ def compact(database: Database, json: Json = False) -> None:
 
 
 @app.command(epilog=console.EXIT_CODES_HELP)
+def backup(
+    database: Database,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The new database.", show_default=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Copy a database with all its tables into a new, compact one, which appears when it is whole."""
+    with _open(database, "r") as store:
+        written = store.backup(target, overwrite=overwrite)
+    if json:
+        console.write_json({"keys": written.keys, "tables": written.tables, "file_bytes": written.file_bytes})
+    else:
+        console.tell(f"keys: {written.keys}, tables: {written.tables}, bytes: {written.file_bytes}")
+
+
+@app.command(epilog=console.EXIT_CODES_HELP)
 def run(
     module: Annotated[str, typer.Argument(metavar="MODULE.wasm", help="A WASI preview1 program.")],
     arguments: Annotated[list[str] | None, typer.Argument(metavar="-- ARGS", help="Its arguments.")] = None,

@@ -9,6 +9,7 @@ b'42'
 """
 
 from kvwasi import errors as _errors
+from kvwasi.backup import Backup
 from kvwasi.cursor import Cursor
 from kvwasi.errors import *  # noqa: F403
 from kvwasi.errors import KvError as error
@@ -19,6 +20,7 @@ from kvwasi.table import Table
 from kvwasi.transaction import Transaction
 
 __all__ = [
+    "Backup",
     "Cursor",
     "Problem",
     "Savepoint",

@@ -137,6 +137,10 @@ def _fail(error: Exception) -> int:
         return complain(EXIT_NO, _describe(error))
     if isinstance(error, MemoryError):
         return complain(EXIT_DATA, "out of memory")
+    from kvwasi.errors import DatabaseExistsError
+
+    if isinstance(error, DatabaseExistsError):
+        return complain(EXIT_NO, _describe(error))
     if isinstance(error, (OSError, DataError)):
         return complain(EXIT_DATA, _describe(error))
     from kvwasi import DatabaseLockedError, KvError, NoSuchTableError

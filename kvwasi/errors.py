@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "ClosedError",
     "CorruptionError",
+    "DatabaseExistsError",
     "DatabaseLockedError",
     "DiskFullError",
     "EngineError",
@@ -93,6 +94,10 @@ class DatabaseLockedError(KvError):
         super().__init__(message)
         self.path = path
         self.pids = pids
+
+
+class DatabaseExistsError(KvError, FileExistsError):
+    """There is a file of that name already."""
 
 
 class NoSuchDatabaseError(KvError, FileNotFoundError):

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 
 from kvwasi.cursor import Cursor
 from kvwasi.engine import _engine, module
@@ -27,6 +27,9 @@ from kvwasi.snapshot import Snapshot
 from kvwasi.table import Table, decode_name, encode_name
 from kvwasi.transaction import Transaction
 from kvwasi.wasi.filelock import FileLock, LockHeldError, UnsuitableFileError, locate
+
+if TYPE_CHECKING:
+    from kvwasi.backup import Backup
 
 StrPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 Flag: TypeAlias = Literal["r", "w", "c", "n"]
@@ -350,6 +353,29 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         if self._handle.lock is not None:
             self._handle.lock.identify()
 
+    def backup(self, path: StrPath, *, overwrite: bool = False) -> Backup:
+        """Copy the store as it is now, with all its tables, into a new database; writers go on meanwhile.
+
+        The copy is compact. It appears under its name when it is whole and on disk; until then, or if
+        something fails, there is what was there before.
+
+        Args:
+            path: where to; in an existing directory.
+            overwrite: whether to replace a file that is there.
+
+        Returns:
+            What was written.
+
+        Raises:
+            DatabaseExistsError: there is a file, and ``overwrite`` is false.
+            DatabaseLockedError: the database there is open, in this process or in another.
+            NoSuchDatabaseError: there is no directory to make it in.
+            DiskFullError, StorageError, CorruptionError
+        """
+        from kvwasi import backup
+
+        return backup.write(self, path, overwrite=overwrite)
+
     def close(self) -> None:
         """Sync and close. Open transactions are rolled back. A second call does nothing.
 
@@ -391,7 +417,7 @@ def _check_arguments(
         raise ValueError("cache_bytes is from 4 MiB to 2 GiB")
 
 
-def _acquire(path: StrPath, flag: str) -> FileLock:
+def acquire(path: StrPath, flag: str) -> FileLock:
     """The lock on the file to open, or the error that says why there is none to open."""
     given = os.fsdecode(path)
     try:
@@ -458,7 +484,7 @@ def open(
     module.ensure_loaded()
     handle = _Handle()
     try:
-        handle.lock = lock = _acquire(path, flag)
+        handle.lock = lock = acquire(path, flag)
         handle.session = _engine.Session(
             lock.path,
             os.fsencode(os.path.dirname(lock.path)),

@@ -113,6 +113,11 @@ class FileLock:
             status = os.stat(self.path)
             self._identity = (status.st_dev, status.st_ino)
 
+    @property
+    def exists(self) -> bool:
+        """Whether there was a file at the path when it was last looked at."""
+        return self._identity is not None
+
     def _open(self) -> io.FileIO | None:
         name = self.path + "-lock"
         flags = os.O_CLOEXEC | os.O_NOFOLLOW

@@ -135,6 +135,20 @@ def test_check_finds_a_damaged_value(kv, tmp_path: Path) -> None:
     kv("get", "a.kv", "k", code=3)
 
 
+def test_backup(kv, tmp_path: Path) -> None:
+    kv("put", "a.kv", "k", "v")
+    kv("put", "a.kv", "-t", "t", "k", "v")
+    facts = json.loads(kv("backup", "a.kv", "b.kv", "--json").stdout)
+    assert facts == {"keys": 2, "tables": 1, "file_bytes": (tmp_path / "b.kv").stat().st_size}
+    assert kv("dump", "b.kv").stdout == kv("dump", "a.kv").stdout
+    assert b"b.kv: there is a file already" in kv("backup", "a.kv", "b.kv", code=1).stderr
+    kv("delete", "a.kv", "k")
+    kv("backup", "a.kv", "b.kv", "--overwrite")
+    assert kv("dump", "b.kv").stdout == kv("dump", "a.kv").stdout
+    kv("backup", "a.kv", "absent/b.kv", code=1)
+    kv("backup", "absent.kv", "c.kv", code=1)
+
+
 def test_compact_gives_space_back(kv, tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(os.urandom(3 << 20))
     kv("put", "a.kv", "big", "--file", "big")

@@ -21,6 +21,7 @@ COMMANDS = [
     "stats",
     "check",
     "compact",
+    "backup",
     "run",
     "bench",
 ]

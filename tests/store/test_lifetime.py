@@ -47,6 +47,7 @@ CALLS: dict[str, Call] = {
     "stats": lambda s: s.stats(),
     "check": lambda s: s.check(),
     "compact": lambda s: s.compact(),
+    "backup": lambda s: s.backup(s.path + "-copy"),
     "enter": lambda s: s.__enter__(),
 }
 WRITES = {"setitem", "put", "put large", "put_many", "update", "setdefault", "delitem", "delete", "pop"}

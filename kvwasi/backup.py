@@ -1,0 +1,90 @@
+"""A copy of a store while it is written: one moment of it, in a new database file."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvwasi import store as _store
+from kvwasi.errors import DatabaseExistsError, StorageError
+from kvwasi.wasi.newfile import NewFile
+
+if TYPE_CHECKING:
+    from kvwasi.ranges import OrderedReads
+    from kvwasi.snapshot import Snapshot
+
+_BATCH_ENTRIES = 5000
+_BATCH_BYTES = 8 << 20  # beside one value, which may be larger
+_CACHE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What :meth:`Store.backup` has written."""
+
+    path: str
+    """The real path of the copy."""
+    keys: int
+    """Of the store itself and of all tables."""
+    tables: int
+    file_bytes: int
+
+
+def write(source: _store.Store, path: _store.StrPath, *, overwrite: bool) -> Backup:
+    """See :meth:`Store.backup`."""
+    lock = _store.acquire(path, "c")  # nobody has the place open, this very store included
+    try:
+        if lock.exists and not overwrite:
+            raise DatabaseExistsError(errno.EEXIST, "there is a file already", lock.path)
+        with source.snapshot() as snapshot:
+            return _write(source, snapshot, lock.path, overwrite)
+    except OSError as error:
+        if isinstance(error, StorageError | DatabaseExistsError):
+            raise
+        kind = DatabaseExistsError if isinstance(error, FileExistsError) else StorageError
+        raise kind(error.errno, error.strerror, lock.path) from None
+    finally:
+        lock.release()
+
+
+def _write(source: _store.Store, snapshot: Snapshot, path: str, overwrite: bool) -> Backup:
+    new = NewFile(path)
+    keys = 0
+    try:
+        sector_bytes = source.stats().sector_bytes
+        with _store.open(
+            new.temporary, "n", sync="none", sector_bytes=sector_bytes, cache_bytes=_CACHE_BYTES
+        ) as copy:
+            keys += _copy(snapshot, copy, None)
+            tables = snapshot.tables()
+            for name in tables:
+                keys += _copy(snapshot.table(name), copy, name)
+        return Backup(path, keys, len(tables), new.install(replace=overwrite))
+    finally:
+        new.discard()
+
+
+def _copy(entries: OrderedReads, to: _store.Store, table: str | None) -> int:
+    """Copy a table in batches; makes it also if it is empty. Returns how many entries."""
+    count = 0
+    batch: list[tuple[bytes, bytes]] = []
+    size = 0
+
+    def put() -> None:
+        with to.transaction() as transaction:
+            (transaction if table is None else transaction.table(table)).put_many(batch)
+        batch.clear()
+
+    for count, entry in enumerate(entries.items(), 1):  # noqa: B007
+        batch.append(entry)
+        size += len(entry[0]) + len(entry[1])
+        if len(batch) >= _BATCH_ENTRIES or size >= _BATCH_BYTES:
+            put()
+            size = 0
+    if batch or (table is not None and count == 0):
+        put()
+    return count
+
+
+__all__ = ["Backup", "write"]
