@@ -78,7 +78,7 @@ static int add_name(const char *path, file *f) {
         f->references++;
         return i;
     }
-    CHECK(!"room for names");
+    CHECK(false); /* room for names */
     return -1;
 }
 
@@ -113,7 +113,7 @@ int disk_open(const char *path, int flags, ...) {
         f->references++;
         return fd;
     }
-    CHECK(!"room for descriptors: one is leaked");
+    CHECK(false); /* room for descriptors: one is leaked */
     return -1;
 }
 

@@ -1,8 +1,9 @@
-"""The engine's C unit tests, built natively under ASan and UBSan."""
+"""The engine's C unit tests: natively under ASan and UBSan, and as WebAssembly on our host."""
 
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,18 @@ def test_c_unit_tests_pass_under_sanitizers(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
     assert "test_crash" in run.stdout
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_the_same_tests_pass_as_webassembly(tmp_path: Path) -> None:
+    compiler = f"{sys.executable} -m ziglang cc"
+    command = ["make", "-C", str(GUEST), f"CC={compiler}", f"BUILD={tmp_path}", "-j2", "wasm"]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
+    programs = sorted(tmp_path.glob("*.wasm"))
+    assert [p.stem for p in programs] == [f"test_{name}" for name in ("db", "faults", "full", "index", "records", "tree")]
+    for program in programs:
+        run = subprocess.run([Path(sys.executable).with_name("kvwasi"), "run", program], capture_output=True, text=True)
+        assert run.returncode == 0, (program.stem, run.stderr[-2000:])
+        assert "test_" in run.stderr
