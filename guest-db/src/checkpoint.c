@@ -190,7 +190,7 @@ void kv_checkpoint_flush_begins(kv_db *db) {
     kv_checkpoint *c = &db->checkpoint;
     db->superblock_flushing = db->superblock_pending;
     c->flushing = kv_checkpoint_waits_for_flush(db);
-    if (c->phase == KV_CHECKPOINT_WRITTEN && kv_file_size(db->file, &db->flushing_size) != KV_OK) c->flushing = false;
+    db->flushing_size = db->file->written_end;
 }
 
 static void complete(kv_db *db) {
@@ -214,6 +214,7 @@ static void complete(kv_db *db) {
 void kv_checkpoint_flushed(kv_db *db) {
     kv_checkpoint *c = &db->checkpoint;
     kv_file *file = db->file;
+    db->durable_size = db->flushing_size;
     if (db->superblock_flushing) db->superblock_pending = db->superblock_flushing = false;
     if (!c->flushing) return;
     c->flushing = false;
@@ -223,7 +224,7 @@ void kv_checkpoint_flushed(kv_db *db) {
     }
     c->super.sequence = file->super.sequence;
     c->super.durable = db->durable > c->super.replay ? db->durable : c->super.replay; /* the flush has covered both */
-    c->super.file_bytes = db->flushing_size;
+    c->super.file_bytes = db->durable_size;
     kv_superblock before = file->super;
     file->super = c->super;
     c->phase = KV_CHECKPOINT_SUPERBLOCK;
@@ -235,13 +236,13 @@ void kv_checkpoint_flushed(kv_db *db) {
 
 /* ---- closing ---- */
 
-/* A superblock that refers to the newest checkpoint, and tells what is durable now: all that was written. */
+/* A superblock that refers to the newest checkpoint, and tells what is durable now. */
 static kv_status update_superblock(kv_db *db) {
     kv_file *file = db->file;
     file->super.durable = db->durable > file->super.durable ? db->durable : file->super.durable;
     file->super.commit = db->last_commit;
-    kv_status status = kv_file_size(file, &file->super.file_bytes);
-    if (status == KV_OK) status = kv_superblock_write(file);
+    if (db->durable_size > file->super.file_bytes) file->super.file_bytes = db->durable_size;
+    kv_status status = kv_superblock_write(file);
     if (status == KV_OK) db->superblock_pending = true;
     return status == KV_OK ? KV_OK : kv_db_fail(db, status);
 }

@@ -181,6 +181,7 @@ typedef struct kv_db {
     kv_version flushing;  /* what the flush under way will publish */
     uint64_t flushing_end, flushing_size;
     uint64_t durable;       /* log position: all before it is durable */
+    uint64_t durable_size;  /* the file is durable up to here */
     uint64_t committed_end; /* log position behind the last commit */
     uint64_t last_commit;
     uint64_t last_txn_bytes; /* what the next one will probably take */

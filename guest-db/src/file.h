@@ -74,6 +74,7 @@ typedef struct kv_file {
     uint32_t references;
     uint32_t sector_bytes, sector_shift;
     bool read_only, poisoned;
+    uint64_t written_end; /* of what was written since opening, and of what was durable then */
     bool full;   /* the last attempt to grow found no space */
     bool urgent; /* what is being done makes space: it may use what is spared for that */
     kv_superblock super;

@@ -114,6 +114,7 @@ kv_status kv_superblock_read(kv_file *file) {
         found[!second].database_id == file->super.database_id)
         file->other = found[!second];
     file->next_generation = file->super.generation;
+    if (file->written_end < file->super.file_bytes) file->written_end = file->super.file_bytes;
     return KV_OK;
 }
 
