@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from kvwasi import store as _store
+from kvwasi.engine import _engine
 from kvwasi.errors import DatabaseExistsError, StorageError
 from kvwasi.wasi.newfile import NewFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kvwasi.ranges import OrderedReads
     from kvwasi.snapshot import Snapshot
 
 _BATCH_ENTRIES = 5000
-_BATCH_BYTES = 8 << 20  # beside one value, which may be larger
+_BATCH_BYTES = 8 << 20
 _CACHE_BYTES = 64 << 20
 
 
@@ -67,18 +70,27 @@ def _write(source: _store.Store, snapshot: Snapshot, path: str, overwrite: bool)
 
 def _copy(entries: OrderedReads, to: _store.Store, table: str | None) -> int:
     """Copy a table in batches; makes it also if it is empty. Returns how many entries."""
-    count = 0
+    reads = cast(_engine.Reads, entries)
     batch: list[tuple[bytes, bytes]] = []
-    size = 0
+    count = size = 0
 
-    def put() -> None:
+    def put(large: bytes | None = None) -> None:
         with to.transaction() as transaction:
-            (transaction if table is None else transaction.table(table)).put_many(batch)
+            target = transaction if table is None else transaction.table(table)
+            target.put_many(batch)
+            if large is not None:
+                _engine.copy_value(reads, large, target)
         batch.clear()
 
-    for count, entry in enumerate(entries.items(), 1):  # noqa: B007
-        batch.append(entry)
-        size += len(entry[0]) + len(entry[1])
+    found = _engine.EntryIterator(reads, None, None, False, _engine.COPIES, None)
+    for key, value in cast("Iterator[tuple[bytes, bytes | None]]", found):
+        count += 1
+        if value is None:  # too large to be held
+            put(key)
+            size = 0
+            continue
+        batch.append((key, value))
+        size += len(key) + len(value)
         if len(batch) >= _BATCH_ENTRIES or size >= _BATCH_BYTES:
             put()
             size = 0

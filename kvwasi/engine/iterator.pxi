@@ -7,6 +7,7 @@ cdef uint64_t BATCH_VALUE_BYTES = 1 << 20
 ITEMS = 0
 KEYS = 1
 VALUES = 2
+COPIES = 3  # items, with None for a value that is copied in pieces
 
 
 cdef bytes _successor(bytes prefix):
@@ -92,6 +93,9 @@ cdef class EntryIterator:
         Py_XDECREF(self.keys[at])
         if self.what == 1:
             return key
+        if self.what == 3 and self.refs[at].length > KV_INLINE_MAX:
+            Py_XDECREF(self.values[at])  # a large one that lay in the guest's memory
+            return key, None
         if self.values[at] != NULL:
             value = <object>self.values[at]
             Py_XDECREF(self.values[at])

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,20 @@ def test_it_does_not_see_or_wait_for_a_transaction(full: kvwasi.Store, tmp_path:
         assert everything(copy) == before
 
 
+def test_large_values_are_not_held(full: kvwasi.Store, tmp_path: Path) -> None:
+    """The memory that Python asks for does not grow with the values."""
+    full.put_many({"large": os.urandom(48 << 20), "k" * 1024: os.urandom(65_537)})
+    tracemalloc.start()
+    full.backup(tmp_path / "copy.kv")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 24 << 20
+    with kvwasi.open(tmp_path / "copy.kv", "r") as copy:
+        assert copy["large"] == full["large"]
+        assert copy["k" * 1024] == full["k" * 1024]
+        assert copy.check() == []
+
+
 def test_what_is_there_stays(full: kvwasi.Store, tmp_path: Path) -> None:
     place = tmp_path / "copy.kv"
     place.write_bytes(b"mine")
@@ -114,11 +129,12 @@ def test_no_place_for_it(full: kvwasi.Store, tmp_path: Path) -> None:
         full.backup(tmp_path)
 
 
-def test_a_damaged_value_is_not_copied(path: Path) -> None:
+@pytest.mark.parametrize("large", [False, True])
+def test_a_damaged_value_is_not_copied(path: Path, large: bool) -> None:
     with kvwasi.open(path) as store:
-        store.put_many({"a": "fine", "b": "unmistakable value", "c": "fine"})
+        store.put_many({"a": "fine", "b": "unmistakable value" * (10_000 if large else 1), "c": "fine"})
     image = path.read_bytes()
-    path.write_bytes(image.replace(b"unmistakable", b"unmistAkable"))
+    path.write_bytes(image.replace(b"unmistakable", b"unmistAkable", 1))
     copy = path.with_name("copy.kv")
     with kvwasi.open(path, "r") as store, pytest.raises(kvwasi.CorruptionError):
         store.backup(copy)

@@ -1,4 +1,4 @@
-/* What ends in a commit, and values larger than a call carries. Everything here runs without the GIL. */
+/* What ends in a commit. Everything here runs without the GIL. */
 #include <string.h>
 
 #include "checksum.h"
@@ -149,68 +149,4 @@ int kve_put_many(kve_session *session, uint64_t transaction, uint32_t table, con
     }
     kve_unlock(session);
     return status;
-}
-
-/* --- values larger than a call carries --- */
-
-static int value_begin(kve_session *session, uint64_t transaction, uint32_t table, const void *key,
-                       uint32_t key_length, uint32_t value_length, uint32_t flags, kve_failure *failure)
-{
-    kve_lock(session);
-    int status = kve_check_transaction(session, transaction);
-    if (status == 0 && key_length == 0) status = KV_KEY_EMPTY;
-    if (status == 0 && key_length > KV_KEY_MAX) status = KV_KEY_TOO_LARGE;
-    if (status == 0) {
-        memcpy(kve_block(session)->key, key, key_length);
-        status = kve_call(session, KVE_value_begin, table, key_length, value_length, flags, 0);
-    }
-    status = kve_status_of(session, status, failure);
-    kve_unlock(session);
-    return status;
-}
-
-int kve_value_write(kve_session *session, uint64_t transaction, uint32_t table, const void *key,
-                    uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags,
-                    kve_failure *failure)
-{
-    int status = value_begin(session, transaction, table, key, key_length, value_length, flags, failure);
-    const uint8_t *at = value;
-    for (uint32_t left = value_length; status == KV_OK && left != 0;) {
-        uint32_t bytes = left < KV_DATA_CAPACITY ? left : KV_DATA_CAPACITY;
-        kve_lock(session);
-        status = kve_check_transaction(session, transaction);
-        if (status == 0) {
-            memcpy(kve_data(session), at, bytes);
-            status = kve_status_of(session, kve_call(session, KVE_value_chunk, bytes, 0, 0, 0, 0), failure);
-        }
-        kve_unlock(session);
-        at += bytes;
-        left -= bytes;
-    }
-    if (status != KV_OK) return status;
-    kve_lock(session);
-    status = kve_check_transaction(session, transaction);
-    session->changes++;
-    if (status == 0) status = kve_status_of(session, kve_call(session, KVE_value_end, 0, 0, 0, 0, 0), failure);
-    kve_unlock(session);
-    return status;
-}
-
-/* The caller pins the value by a cursor, so that the lock can be left between the pieces. */
-int kve_read_large(kve_session *session, const kv_value_ref *ref, void *to, kve_failure *failure)
-{
-    int status = 0;
-    uint8_t *at = to;
-    kv_value_ref piece = *ref;
-    for (uint32_t left = ref->length; status == 0 && left != 0;) {
-        piece.length = left < KV_DATA_CAPACITY ? left : KV_DATA_CAPACITY;
-        kve_lock(session);
-        status = kve_usable(session);
-        if (status == 0) status = kve_read(session, &piece, at, failure);
-        kve_unlock(session);
-        at += piece.length;
-        piece.offset += piece.length;
-        left -= piece.length;
-    }
-    return status == 0 ? kve_verify(ref, to, failure) : status;
 }

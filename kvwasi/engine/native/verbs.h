@@ -59,6 +59,8 @@ int kve_read(kve_session *session, const kv_value_ref *ref, void *to, kve_failur
 int kve_verify(const kv_value_ref *ref, const void *value, kve_failure *failure);
 
 /* --- without the lock and without the GIL --- */
+
+/* A value that a cursor or a snapshot of the caller's pins. */
 int kve_read_large(kve_session *session, const kv_value_ref *ref, void *to, kve_failure *failure);
 
 int kve_put_commit(kve_session *session, uint64_t thread, bool turn, uint32_t table, const void *key,
@@ -77,6 +79,10 @@ int kve_put_many(kve_session *session, uint64_t transaction, uint32_t table, con
 int kve_value_write(kve_session *session, uint64_t transaction, uint32_t table, const void *key,
                     uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags,
                     kve_failure *failure);
+
+/* Copy such a value into an open transaction of another session, a piece at a time. `*reading`: the failure is `from`'s. */
+int kve_value_copy(kve_session *from, const kv_value_ref *ref, kve_session *to, uint64_t transaction,
+                   uint32_t table, const void *key, uint32_t key_length, bool *reading, kve_failure *failure);
 
 /* A transaction of its own that makes the table, if it is not there. The caller has its turn. */
 int kve_table_make(kve_session *session, const void *name, uint32_t length, bool durable, uint32_t *table,
