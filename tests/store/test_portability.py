@@ -15,7 +15,8 @@ import kvwasi
 COUNT_AT = 32
 HANDLE_AT = 60
 DATA_ADDRESS_AT = 64
-KEY_AT = 72
+TABLE_AT = 80
+KEY_AT = 88
 OK, NEEDS_SYNC, AGAIN, SYNC_FIRST = 0, 3, 4, 5
 CREATE, IN_TRANSACTION, DURABLE, BARRIER_DONE = 2, 2, 4, 8
 IN_FILE = 0
@@ -49,7 +50,7 @@ class PlainDriver:
     def call(self, name: str, *arguments: int) -> int:
         while (status := self.export(f"kv_guest_{name}", *arguments)) == AGAIN:
             pass
-        if status == NEEDS_SYNC and name != "close_mark":
+        if status == NEEDS_SYNC:
             assert self.export("kv_guest_flush") == OK
         assert status < 16, (name, status)
         return status
@@ -65,10 +66,16 @@ class PlainDriver:
     def word(self, offset: int) -> int:
         return int.from_bytes(self.read(self.block + offset, 4), "little")
 
-    def put(self, key: bytes, value: bytes, flags: int) -> None:
+    def table(self, name: bytes, how: str, *arguments: int) -> int:
+        """The number of a table; `how`: "table_find" (with a view), or in a transaction "table_create"."""
+        self.write(self.block + KEY_AT, name)
+        assert self.call(how, len(name), *arguments) == OK
+        return self.word(TABLE_AT)
+
+    def put(self, key: bytes, value: bytes, flags: int, table: int = 0) -> None:
         self.write(self.block + KEY_AT, key)
         self.write(self.data, value)
-        self.call("put", 0, len(key), len(value), flags)
+        self.call("put", table, len(key), len(value), flags)
 
     def put_large(self, key: bytes, value: bytes) -> None:
         self.write(self.block + KEY_AT, key)
@@ -96,8 +103,8 @@ class PlainDriver:
             file.seek(offset)
             return file.read(length)
 
-    def items(self) -> Iterator[tuple[bytes, bytes]]:
-        self.call("cursor_open", 0, 0, 0, 0, 0)
+    def items(self, table: int = 0) -> Iterator[tuple[bytes, bytes]]:
+        self.call("cursor_open", table, 0, 0, 0, 0)
         handle = self.word(HANDLE_AT)
         while True:
             self.call("cursor_next", handle, 100)
@@ -113,7 +120,8 @@ class PlainDriver:
         self.call("cursor_close", handle)
 
     def close(self) -> None:
-        self.call("close_mark")
+        while self.call("close_mark") == NEEDS_SYNC:
+            pass
         self.call("close")
 
 
@@ -135,6 +143,7 @@ def theirs(path: Path) -> Path:
             driver.put_large(key, value)
         else:
             driver.put(key, value, IN_TRANSACTION)
+    driver.put(b"k", b"of a table", IN_TRANSACTION, driver.table(b"t", "table_create"))
     driver.commit()
     driver.close()
     return path
@@ -143,6 +152,8 @@ def theirs(path: Path) -> Path:
 def test_written_there_read_here(theirs: Path) -> None:
     with kvwasi.open(theirs, "r") as store:
         assert dict(store) == CONTENT
+        assert store.tables() == ["t"]
+        assert dict(store.table("t")) == {b"k": b"of a table"}
         assert store.check() == []
         assert store.stats().recovered_commits == 0
 
@@ -152,9 +163,14 @@ def test_written_here_read_there(path: Path) -> None:
         store.put_many(CONTENT)
         store["passing"] = "x"
         del store["passing"]
+        store.table("t").put_many(CONTENT)
     driver = PlainDriver(path.parent, path.name, 0)
     assert list(driver.items()) == sorted(CONTENT.items())
     driver.put(b"more", b"1", DURABLE)
+    table = driver.table(b"t", "table_find", 0)
+    assert list(driver.items(table)) == sorted(CONTENT.items())
+    driver.put(b"more", b"2", DURABLE, table)
     driver.close()
     with kvwasi.open(path) as store:
         assert dict(store) == {**CONTENT, b"more": b"1"}
+        assert dict(store.table("t")) == {**CONTENT, b"more": b"2"}
