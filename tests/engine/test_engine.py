@@ -27,7 +27,15 @@ def test_prefix_stop(prefix: bytes) -> None:
 
 def test_verbs_are_made_by_stores_only() -> None:
     with pytest.raises(TypeError):
+        _engine.Reads()
+    with pytest.raises(TypeError):
         _engine.Verbs()
+    with pytest.raises(TypeError):
+        _engine.SnapshotVerbs(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        _engine.TableVerbs(None, b"t")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        _engine.SnapshotTableVerbs(None, b"t")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         _engine.StoreVerbs(None)  # type: ignore[arg-type]
     with pytest.raises(TypeError):

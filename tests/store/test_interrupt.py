@@ -1,5 +1,6 @@
 """Signals: Ctrl-C ends a wait, and leaves no lock held, at whatever moment it comes."""
 
+import gc
 import random
 import signal
 import threading
@@ -81,6 +82,44 @@ def test_at_any_moment(path: Path, sync: str) -> None:
             expected = found
         assert store.check() == []
         assert store.stats().cursors == 0
+
+
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize("sync", ["commit", "none"])
+def test_with_tables_savepoints_and_snapshots(path: Path, sync: str) -> None:
+    """After each interrupt the tables agree, nothing stays open, and what was undone is nowhere."""
+    chance = random.Random(7)
+    with kvwasi.open(path, sync=sync) as store:  # type: ignore[arg-type]
+        expected: dict[bytes, bytes] = {}
+        for number in range(150):
+            key, value = b"%d" % (number % 20), b"%d" % number * chance.choice((1, 100, 5000))
+            after = {**expected, key: value}
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 2e-3))
+                with store.transaction() as t:
+                    with t.savepoint():
+                        t[key] = value
+                        with t.savepoint() as point:
+                            t["undone"] = b"x"
+                            t.table("undone")["k"] = b"x"
+                            point.rollback()
+                    t.table("copy")[key] = value
+                for _ in range(300):
+                    with store.snapshot() as snap, snap.cursor() as cursor:
+                        assert dict(cursor) == dict(snap.table("copy")) == after
+                    expected = after
+            except Interrupted:
+                pass
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            found = dict(store)
+            assert found in (expected, after), number
+            assert dict(store.table("copy")) == found
+            assert store.tables() in ([], ["copy"])
+            expected = found
+        cursor = snap = t = point = None
+        gc.collect()
+        assert (store.stats().cursors, store.stats().snapshots) == (0, 0)
+        assert store.check() == []
 
 
 @pytest.mark.usefixtures("alarm")

@@ -38,7 +38,7 @@ def commits(seed: int) -> Iterator[Commit]:
         return chance.randbytes(8) * (size // 8)
 
     while True:
-        kind = chance.randrange(12)
+        kind = chance.randrange(16)
         if kind < 6:
             k, v = key(), value()
             yield lambda s, k=k, v=v: s.put(k, v), lambda m, k=k, v=v: m.__setitem__(k, v)
@@ -58,8 +58,44 @@ def commits(seed: int) -> Iterator[Commit]:
                         transaction.delete(k)
 
             yield remove, lambda m, keys=doomed: [m.pop(k, None) for k in keys]
-        else:
+        elif kind < 12:
             yield lambda s: s.compact(), lambda m: None
+        elif kind < 15:
+            pairs = [(key(), value()) for _ in range(chance.randrange(1, 10))]
+            yield lambda s, p=pairs: across(s, p), lambda m, p=pairs: m.update(everywhere(p))
+        else:
+            yield drop, lambda m: [m.pop(k) for k in list(m) if k.startswith(b"two/")]
+
+
+def everywhere(pairs: list[tuple[bytes, bytes]]) -> Model:
+    """What `across` adds to the model, in which a key of a table has the table's name before it."""
+    return {prefix + key: value for key, value in pairs for prefix in (b"", b"one/", b"two/")}
+
+
+def across(store: kvwasi.Store, pairs: list[tuple[bytes, bytes]]) -> None:
+    """The same into the store and two tables, with something that is undone in between."""
+    with store.transaction() as transaction:
+        transaction.put_many(pairs)
+        with transaction.savepoint() as point:
+            transaction.table("passing")["k"] = bytes(100_000)
+            transaction.put_many((key, b"passing") for key, _ in pairs)
+            point.rollback()
+        transaction.table("one").put_many(pairs)
+        transaction.table("two").put_many(pairs)
+
+
+def drop(store: kvwasi.Store) -> None:
+    """Drop one of these tables, if it is there."""
+    if "two" in store.tables():
+        store.drop_table("two")
+
+
+def contents(store: kvwasi.Store) -> Model:
+    """The store and its tables as one dict."""
+    found = dict(store.items())
+    for name in store.tables():
+        found |= {name.encode() + b"/" + key: value for key, value in store.table(name).items()}
+    return found
 
 
 def write(path: Path, sync: Any, seed: int, acknowledge: int) -> None:
@@ -120,9 +156,9 @@ def compare(path: Path, before: Model, seed: int, acknowledged: int) -> Model:
             raise AssertionError("the database is gone")
         return {}  # killed before it was made
     with kvwasi.open(path, "w") as store:
-        found = dict(store.items())
+        found = contents(store)
         problems = store.check()
-        counted = len(store)
+        counted = len(store) + sum(len(store.table(name)) for name in store.tables())
     if problems:
         raise AssertionError(f"check finds {problems}")
     if counted != len(found) or found not in (model, one_more):
