@@ -83,10 +83,18 @@ def _complete_key(ctx: typer.Context, incomplete: str) -> list[str]:
     """Keys of the named database that begin so: for the shell's completion."""
     with contextlib.suppress(Exception), _open(ctx.params["database"], "r") as store:
         form = KeyFormat(ctx.params.get("key_format") or KeyFormat.TEXT)
+        entries = _target(store, ctx.params.get("table"), create=False)
         if form is KeyFormat.TEXT:
-            return [os.fsdecode(key) for key in store.keys(prefix=os.fsencode(incomplete), limit=100)]
-        keys = (_show(key, form).decode("ascii") for key in store.keys(limit=10_000))
+            return [os.fsdecode(key) for key in entries.keys(prefix=os.fsencode(incomplete), limit=100)]
+        keys = (_show(key, form).decode("ascii") for key in entries.keys(limit=10_000))
         return [key for key in keys if key.startswith(incomplete)][:100]
+    return []
+
+
+def _complete_table(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Tables of the named database whose names begin so."""
+    with contextlib.suppress(Exception), _open(ctx.params["database"], "r") as store:
+        return [name for name in store.tables() if name.startswith(incomplete)][:100]
     return []
 
 
@@ -304,7 +312,10 @@ def tables(database: Database, json: Json = False) -> None:
 @app.command("drop-table", epilog=console.EXIT_CODES_HELP)
 def drop_table(
     database: Database,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The table.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="The table.", show_default=False, autocompletion=_complete_table),
+    ],
 ) -> None:
     """Remove a table and all that is in it."""
     with _open(database, "w") as store:

@@ -63,6 +63,8 @@ def test_version(kv) -> None:
         ("kvwasi get a.kv sh", ["sheep", "shoe"]),
         ("kvwasi get --key-format hex a.kv 736865", ["7368656570"]),
         ("kvwasi delete a.kv x", []),
+        ("kvwasi get a.kv --table sea sh", ["shark"]),
+        ("kvwasi drop-table a.kv sk", ["sky"]),
         ("kvwasi get absent.kv s", []),
         ("kvwasi dump a.kv --format m", ["mdb", "mdb-print"]),
     ],
@@ -73,6 +75,8 @@ def test_completion(kv, words: str, expected: list[str]) -> None:
         "a.kv",
         stdin=b"".join(b'{"key": "%b", "value": ""}\n' % key for key in (b"sheep", b"shoe", b"boat")),
     )
+    kv("put", "a.kv", "--table", "sea", "shark", "")
+    kv("put", "a.kv", "--table", "sky", "swift", "")
     position = str(len(words.split()) - 1)
     environment = {"_KVWASI_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": position}
     result = kv(env=environment)
