@@ -1,5 +1,7 @@
 """Named tables: each a mapping of its own, all in one file and one transaction."""
 
+import contextlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -229,6 +231,33 @@ def test_own_transaction(store: kvwasi.Store) -> None:
     ):
         with pytest.raises(kvwasi.ClosedError):
             call()
+
+
+@pytest.mark.parametrize("sync", ["commit", "none"])
+def test_threads_make_the_same_tables(path: Path, sync: kvwasi.store.SyncMode) -> None:
+    with kvwasi.open(path, sync=sync) as store:
+        start = threading.Barrier(6)
+
+        def write(number: int) -> None:
+            start.wait(30)
+            for n in range(20):
+                table = store.table(f"{n}")
+                table[f"{number}"] = f"{number}"
+                assert table[f"{number}"] == b"%d" % number
+                if number == 0 and n % 5 == 4:
+                    with contextlib.suppress(kvwasi.NoSuchTableError):
+                        store.drop_table(f"gone-{n}")
+                store.table(f"gone-{n}").get("k")
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert store.tables() == sorted(f"{n}" for n in range(20))
+        expected = {b"%d" % number: b"%d" % number for number in range(6)}
+        assert all(dict(store.table(name)) == expected for name in store.tables())
+        assert store.check() == []
 
 
 def test_compaction_keeps_tables(store: kvwasi.Store) -> None:
