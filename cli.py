@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 import typer
 
 from kvwasi import console
+from kvwasi.bench import command as benchmark
+from kvwasi.crashcheck import command as crashcheck
 
 if TYPE_CHECKING:
     from kvwasi import Store, Table
@@ -416,46 +418,8 @@ def run(
         raise console.DataError(f"{module}: {error}") from None
 
 
-@app.command(epilog=console.EXIT_CODES_HELP)
-def bench(
-    directory: Annotated[str, typer.Option("--directory", "-d", help="On the disk to measure.")] = ".",
-    engines: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--engine", "-e", metavar="NAME", help="lmdb, sqlite3, rocksdb, leveldb or diskcache; repeatable."
-        ),
-    ] = None,
-    keys: Annotated[int, typer.Option(min=100, help="How many, of 16 bytes, with 100 bytes each.")] = 100_000,
-    turns: Annotated[int, typer.Option(min=1, help="Runs of each workload on each engine.")] = 3,
-    plot: Annotated[str | None, typer.Option(metavar="FILE.svg", help="Draw the ratios.")] = None,
-    json: Json = False,
-) -> None:
-    """Measure this machine: kvwasi beside LMDB and SQLite, each commit on disk, results compared by hash.
-
-    Takes about a minute and some 100 MB of disk, which it gives back.
-    """
-    from pathlib import Path
-
-    from kvwasi.bench import harness, quick
-
-    try:
-        plan = quick.plan(engines or (), keys, turns)
-    except LookupError as error:
-        raise typer.BadParameter(str(error), param_hint="--engine") from None
-    for name in plan.missing:
-        console.tell(f"{name} is not installed and therefore not compared: pip install {name}")
-    try:
-        with _counting(plan.reports) as show:
-            document = quick.run(plan, Path(directory), show)
-    except harness.WrongResultError as error:
-        raise console.DataError(str(error)) from None
-    if plot is not None:
-        with console.output(plot) as stream:
-            stream.write(quick.chart(plan, document).encode())
-    if json:
-        console.write_json(document)
-    else:
-        console.write(quick.table(plan, document).encode())
+for part in (benchmark, crashcheck):
+    part.mount(app)
 
 
 def _parse(text: str, form: KeyFormat, name: str) -> bytes:
@@ -532,21 +496,6 @@ def _progress(source: "Source") -> Iterator[Callable[[int], None]]:
         def show(count: int) -> None:
             bar.label = f"{count} entries"
             bar.update(source.position_bytes() - bar.pos)
-
-        yield show
-
-
-@contextlib.contextmanager
-def _counting(total: int) -> Iterator[Callable[[str], None]]:
-    """The like for ``total`` parts of a work, each told with its name when it is done."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    with typer.progressbar(length=total, label="measuring", file=sys.stderr) as bar:
-
-        def show(done: str) -> None:
-            bar.label = f"{done:24}"
-            bar.update(1)
 
         yield show
 

@@ -24,6 +24,8 @@ COMMANDS = [
     "backup",
     "run",
     "bench",
+    "crashtest",
+    "torture",
 ]
 
 

@@ -1,0 +1,150 @@
+"""``kvwasi crashtest`` and ``kvwasi torture``: parse, run, print. The rest is imported when it runs."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kvwasi import console
+
+if TYPE_CHECKING:
+    from kvwasi.crashcheck.campaign import Outcome
+    from kvwasi.crashcheck.suite import Progress
+
+STATES = 4000
+
+
+class EngineName(StrEnum):
+    """Which engines ``crashtest`` looks at."""
+
+    KVWASI = "kvwasi"
+    LMDB = "lmdb"
+    BOTH = "both"
+
+
+def crashtest(
+    states: Annotated[int, typer.Option(min=1, help="Unique states of the disk to look at.")] = STATES,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed, the same states.")] = 1,
+    engine: Annotated[
+        EngineName, typer.Option(help="lmdb needs the package lmdb and a C compiler.")
+    ] = EngineName.KVWASI,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 1,
+    output: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Write the report here: Markdown, JSON and SVG.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    reproduce: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Look only at this state, as a report names it.")
+    ] = None,
+    keep: Annotated[
+        str | None, typer.Option(metavar="DIR", help="With --reproduce: leave the state in this directory.")
+    ] = None,
+) -> int:
+    """Cut the power, in simulation: every state that the disk may be in must open with all that was promised.
+
+    Workloads run while each of their storage calls is recorded; from that, the disks that a power cut at any
+    moment may leave are built, opened and compared with the history. Exit code 3 if kvwasi breaks a promise.
+    """
+    _need_parts(engine)
+    if reproduce is not None:
+        return _reproduce(reproduce, keep)
+    from kvwasi.crashcheck import report
+    from kvwasi.crashcheck.suite import run_suite
+
+    engines = ["kvwasi", "lmdb"] if engine is EngineName.BOTH else [engine.value]
+    with _progress() as show:
+        outcomes = run_suite(engines, states, seed, jobs=jobs, progress=show)
+    about = report.facts(seed, engines)
+    if output is not None:
+        _write_report(output, outcomes, about)
+    if json:
+        console.write_json(report.as_json(outcomes, about))
+    else:
+        console.write(report.as_markdown(outcomes, about).encode())
+    return _verdict(outcomes)
+
+
+def _need_parts(engine: EngineName) -> None:
+    if engine is EngineName.KVWASI:
+        return
+    from importlib.util import find_spec
+
+    from kvwasi.crashcheck import preload
+
+    if find_spec("lmdb") is None:
+        raise console.DataError("LMDB is not installed: pip install lmdb")
+    try:
+        preload.library()
+    except preload.NoCompilerError as error:
+        raise console.DataError(f"LMDB's calls cannot be recorded: {error}") from None
+
+
+def _reproduce(name: str, keep: str | None) -> int:
+    from kvwasi.crashcheck.campaign import reproduce
+
+    if keep is not None:
+        os.makedirs(keep, exist_ok=True)
+    try:
+        found = reproduce(name, keep)
+    except (ValueError, KeyError, IndexError):
+        raise typer.BadParameter(f"'{name}' names no state", param_hint="--reproduce") from None
+    for violation in found:
+        console.write(f"{violation.kind}: {violation.what}\n".encode())
+    if not found:
+        console.tell("this state is as it should be")
+    return console.EXIT_DATA if found else 0
+
+
+def _write_report(directory: str, outcomes: "list[Outcome]", about: dict[str, str]) -> None:
+    import json
+
+    from kvwasi.crashcheck import report
+
+    os.makedirs(directory, exist_ok=True)
+    texts = {
+        "md": report.as_markdown(outcomes, about),
+        "json": json.dumps(report.as_json(outcomes, about), indent=1) + "\n",
+        "svg": report.as_svg(outcomes),
+    }
+    for suffix, text in texts.items():
+        with open(os.path.join(directory, f"crashtest.{suffix}"), "w") as stream:
+            stream.write(text)
+
+
+def _verdict(outcomes: "list[Outcome]") -> int:
+    broken = [
+        violation
+        for outcome in outcomes
+        for violation in outcome.violations
+        if violation.counted and outcome.plan.engine == "kvwasi"
+    ]
+    for violation in broken[:10]:
+        console.tell(f"{violation.command}\n    {violation.kind}: {violation.what}")
+    if broken:
+        return console.complain(console.EXIT_DATA, f"{len(broken)} states break a promise of kvwasi")
+    return 0
+
+
+@contextmanager
+def _progress() -> "Iterator[Progress]":
+    """A progress bar on a terminal, nothing elsewhere."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda done, of: None
+        return
+    with typer.progressbar(length=1, label="states", file=sys.stderr) as bar:
+
+        def show(done: int, of: int) -> None:
+            bar.length = of
+            bar.label = f"{done} states"
+            bar.update(min(done, of) - bar.pos)
+
+        yield show
+
+
+def mount(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command(epilog=console.EXIT_CODES_HELP)(crashtest)

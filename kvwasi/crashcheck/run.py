@@ -1,0 +1,215 @@
+"""Running a workload on an engine, and keeping its history beside its trace."""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from kvwasi.crashcheck.engines import Database, Engine, Mode
+from kvwasi.crashcheck.history import Change, History
+from kvwasi.crashcheck.workloads import Step, Workload, steps_of
+
+__all__ = ["Run", "UnexpectedContentsError"]
+
+MARK = Callable[[str, int, int], None]
+
+
+class UnexpectedContentsError(Exception):
+    """After a failure, and without any power cut, a database holds what it may not."""
+
+
+@dataclass
+class Run:
+    """A workload that is carried out. Its verbs are the methods without arguments but a :class:`Step`.
+
+    Attributes:
+        mark: puts a mark into the trace.
+        tracing: is called when the preparation is over.
+        flushed: waits until a flusher thread has flushed all, in modes that have one.
+        gate: what other threads' flushes wait for; None: there is none.
+        heal: ends the faults; called after the first failure.
+    """
+
+    engine: Engine
+    mode: Mode
+    directory: str
+    workload: Workload
+    mark: MARK
+    tracing: Callable[[], None] = lambda: None
+    gate: threading.Event | None = None
+    heal: Callable[[], None] = lambda: None
+    history: History = field(init=False)
+    errors: list[str] = field(default_factory=list)
+    """What calls of the engine raised."""
+    _database: Database | None = None
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.history = History(self.workload.lanes)
+
+    @property
+    def database(self) -> Database:
+        """The database; opened if it is not."""
+        if self._database is None:
+            self._database = self.engine.open(self.directory, self.mode)
+        return self._database
+
+    def all_steps(self, seed: int) -> None:
+        """From the first step to the close; a failure is followed by closing and opening again."""
+        steps = steps_of(self.workload, seed)
+        if not any(step.verb == "trace" for step in steps):
+            self.tracing()
+        for step in [*steps, Step("close")]:
+            try:
+                getattr(self, step.verb)(step)
+            except self.engine.errors() as error:
+                self.errors.append(f"{step.verb}: {type(error).__name__}: {error}")
+                self.heal()
+                self._open_again()
+
+    # verbs
+
+    def trace(self, step: Step) -> None:
+        """The preparation ends here; all of it is durable."""
+        self.database.sync()
+        self._promise(self.history.last())
+        self.tracing()
+        self.mark("durable", self.history.last(), 0)
+
+    def commit(self, step: Step, durable: bool = False) -> None:
+        """One transaction."""
+        database = self.database
+        number = self.history.add(step.changes, step.lane)
+        self.mark("begun", number, step.lane)
+        database.commit(step.changes, durable=durable)
+        if durable:
+            self._promise(number, step.lane)
+        elif self.mode.sync:
+            self._promise(number - self.mode.lag, step.lane)
+
+    def durable_commit(self, step: Step) -> None:
+        """One that is durable in every mode."""
+        if self.gate is not None:
+            self.gate.set()  # it may wait for a flush that another thread has begun
+        self.commit(step, durable=True)
+        if self.gate is not None:
+            self.gate.clear()
+
+    def roll_back(self, step: Step) -> None:
+        """A transaction that is given up."""
+        self.database.roll_back(step.changes)
+
+    def sync(self, step: Step) -> None:
+        """Make all durable: by the call, or (with a flusher) by waiting for it."""
+        if self.gate is not None and self.mode.name == "interval":
+            self._wait_for_flusher()
+        else:
+            self.database.sync()
+        self._promise_all()
+
+    def compact(self, step: Step) -> None:
+        """Compact it. What a compacted database holds was flushed before it replaced the other."""
+        self.database.compact()
+
+    def reopen(self, step: Step) -> None:
+        """Close it and open it again."""
+        self.close(step)
+        assert self.database
+
+    def close(self, step: Step) -> None:
+        """Close it, which makes all durable."""
+        database, self._database = self._database, None
+        if database is None:
+            return
+        if self.gate is not None:
+            self.gate.set()  # the flusher has to end
+        database.close()
+        if self.gate is not None:
+            self.gate.clear()
+        if self.mode.promised:
+            self._promise_all()
+
+    def commit_in_thread(self, step: Step) -> None:
+        """A commit that waits for its flush in a thread, while the next one is begun."""
+        database = self.database
+        number = self.history.add(step.changes, step.lane)
+        self.mark("begun", number, step.lane)
+        written = threading.Event()
+
+        def work() -> None:
+            try:
+                database.commit(step.changes)
+                if self.mode.sync:
+                    self._promise(number, step.lane)
+            finally:
+                written.set()
+
+        thread = threading.Thread(target=work)
+        self._threads.append(thread)
+        thread.start()
+        written.wait(0.02)  # by then it has written; its flush waits for the gate
+
+    def join_threads(self, step: Step) -> None:
+        """Let the flushes go, and wait for all threads."""
+        assert self.gate is not None
+        self.gate.set()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+        self.gate.clear()
+
+    # what is promised
+
+    def _promise(self, number: int, lane: int = 0) -> None:
+        if number > 0:
+            self.mark("durable", number, lane)
+
+    def _promise_all(self) -> None:
+        for lane in range(self.workload.lanes):
+            self._promise(self.history.last(lane), lane)
+
+    def _wait_for_flusher(self) -> None:
+        assert self.gate is not None
+        database = self.database
+        stats = getattr(database, "store").stats  # noqa: B009
+        self.gate.set()
+        for _ in range(2000):
+            now = stats()
+            if now.durable_position >= now.end_position:
+                break
+            threading.Event().wait(0.001)
+        self.gate.clear()
+        database.sync()
+
+    # after a failure
+
+    def _open_again(self) -> None:
+        """What an opening shows is a promise: from then on it must survive."""
+        database, self._database = self._database, None
+        if database is not None:
+            if self.gate is not None:
+                self.gate.set()
+            with suppress(*self.engine.errors()):
+                database.close()
+            if self.gate is not None:
+                self.gate.clear()
+        contents = dict(self.database.scan())
+        last = self.history.last()
+        found = self.history.find(contents, ((max(0, last - 1), last),))
+        if found is None:
+            lowest = 0 if not self.mode.sync else max(0, last - 1 - self.mode.lag)
+            found = self.history.find(contents, ((lowest, last),))
+        if found is None:
+            raise UnexpectedContentsError(self.history.wrong(contents, ((max(0, last - 1), last),)))
+        if found[0] != last:
+            last = self.history.add(_difference(self.history, last, found[0]))
+            self.mark("begun", last, 0)
+        if self.mode.sync and not self.mode.lag:
+            self._promise(last)
+
+
+def _difference(history: History, old: int, new: int) -> Sequence[Change]:
+    """The changes that lead from the contents after one commit to those after another."""
+    before, after = history.model(old), history.model(new)
+    changed = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
+    return [(key, after.get(key)) for key in sorted(changed)]

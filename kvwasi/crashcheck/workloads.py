@@ -1,0 +1,192 @@
+"""What the databases are made to do: steps that cross every dangerous moment, the same for every engine.
+
+A workload is a function from a random generator to steps; a step names a verb of ``VERBS``, which says what
+it does to a database. A new verb of the store is a new entry there and a workload that uses it.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from kvwasi.crashcheck.history import Change
+
+__all__ = ["WORKLOADS", "Step", "Workload", "steps_of"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do: ``verb`` is a method of :class:`kvwasi.crashcheck.run.Run`."""
+
+    verb: str
+    changes: Sequence[Change] = ()
+    lane: int = 0
+
+
+Steps = Callable[[random.Random], Iterator[Step]]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Steps, of which those before the first ``trace`` only prepare: no power cut happens in them."""
+
+    name: str
+    steps: Steps
+    lanes: int = 1
+    engines: Sequence[str] = ("kvwasi", "lmdb")
+
+
+def _key(number: int, lane: int = 0) -> bytes:
+    return b"%d/key-%05d" % (lane, number)
+
+
+def _value(chance: random.Random, size: int) -> bytes:
+    """Half compressible, and never the same twice."""
+    return chance.randbytes(size - size // 2) + bytes(size // 2)
+
+
+def single(chance: random.Random) -> Iterator[Step]:
+    """Fifty puts, from a database that is not there yet."""
+    for number in range(50):
+        yield Step("commit", [(_key(number), _value(chance, 100))])
+        if number % 10 == 9:
+            yield Step("sync")
+
+
+def mixed(chance: random.Random) -> Iterator[Step]:
+    """Transactions of 1 to 300 changes, deletes, rollbacks, syncs, closing and opening again."""
+    for number in range(40):
+        many = chance.choice((1, 1, 1, 2, 3, 10, 30, 300))
+        yield Step("commit", [_change(chance, 60, (0, 1, 20, 100, 700)) for _ in range(many)])
+        if number % 6 == 2:
+            yield Step("sync")
+        if number % 9 == 4:
+            yield Step("roll_back", [_change(chance, 60, (100, 3000)) for _ in range(20)])
+        if number % 13 == 7:
+            yield Step("durable_commit", [_change(chance, 60, (100,))])
+        if number % 15 == 8:
+            yield Step("reopen")
+
+
+def _change(chance: random.Random, keys: int, sizes: Sequence[int]) -> Change:
+    key = _key(chance.randrange(keys))
+    return (key, None) if chance.random() < 0.3 else (key, _value(chance, chance.choice(sizes)))
+
+
+def bulk(chance: random.Random) -> Iterator[Step]:
+    """A transaction of ten thousand records between small ones."""
+    yield Step("commit", [(_key(1), b"before")])
+    yield Step("commit", [(_key(number), b"%d" % number) for number in range(10_000)])
+    yield Step("commit", [(_key(2), b"between")])
+    yield Step("commit", [(_key(number), None) for number in range(20, 10_000)])
+    yield Step("sync")
+    yield Step("commit", [(_key(3), b"after")])
+
+
+def large(chance: random.Random) -> Iterator[Step]:
+    """Values around the limit of those that stand in the log, and above a sector."""
+    for size in (65_000, 65_536, 65_537, 200_000, 300, 300_000, 65_537, 600_000, 70_000):
+        yield Step("commit", [(_key(chance.randrange(6)), _value(chance, size))])
+        if chance.random() < 0.3:
+            yield Step("commit", [_change(chance, 6, (10, 70_000)) for _ in range(3)])
+        if chance.random() < 0.3:
+            yield Step("sync")
+    yield Step("reopen")
+    yield Step("commit", [(_key(number), None) for number in range(6)])
+    yield Step("commit", [(_key(7), _value(chance, 100_000))])
+
+
+def grow(chance: random.Random) -> Iterator[Step]:
+    """Sectors that fill up, one after the other, by commits of some size."""
+    for number in range(30):
+        yield Step("commit", [(_key(number % 25), _value(chance, chance.randrange(20_000, 50_000)))])
+        if number % 8 == 5:
+            yield Step("sync")
+
+
+def collect(chance: random.Random) -> Iterator[Step]:
+    """Overwriting until sectors are emptied and used again."""
+    for _ in range(60):
+        for _ in range(7):
+            value = _value(chance, chance.randrange(20_000, 60_000))
+            yield Step("commit", [(_key(chance.randrange(40)), value)])
+        yield Step("sync")
+    yield Step("trace")
+    for number in range(24):
+        yield Step("commit", [_change(chance, 40, (20_000, 60_000)) for _ in range(1 + number % 2)])
+        if number % 7 == 6:
+            yield Step("sync")
+
+
+def sweep(chance: random.Random) -> Iterator[Step]:
+    """The same with large values, whose sectors are emptied another way."""
+    for number in range(90):
+        value = _value(chance, chance.randrange(70_000, 260_000))
+        yield Step("commit", [(_key(chance.randrange(5)), value)])
+        if number % 10 == 9:
+            yield Step("sync")
+    yield Step("trace")
+    for number in range(14):
+        yield Step("commit", [(_key(chance.randrange(5)), _value(chance, chance.randrange(70_000, 260_000)))])
+        if number % 5 == 4:
+            yield Step("sync")
+    yield Step("reopen")
+    yield Step("commit", [(_key(1), b"last")])
+
+
+def compaction(chance: random.Random) -> Iterator[Step]:
+    """Compaction among commits, with and without large values."""
+    for number in range(5):
+        for _ in range(4):
+            yield Step("commit", [_change(chance, 12, (10, 1000, 30_000, 70_000))])
+        if number % 2:
+            yield Step("sync")
+        yield Step("compact")
+    yield Step("commit", [(_key(1), b"last")])
+    yield Step("reopen")
+
+
+def reopening(chance: random.Random) -> Iterator[Step]:
+    """Little work between closing and opening."""
+    for number in range(12):
+        yield Step("reopen")
+        for _ in range(number % 4):
+            yield Step("commit", [_change(chance, 9, (0, 100, 5000))])
+
+
+def groups(chance: random.Random) -> Iterator[Step]:
+    """Commits that wait for one flush together, as those of many threads do."""
+    for _ in range(12):
+        for _ in range(chance.randrange(1, 6)):
+            yield Step("commit", [_change(chance, 30, (10, 500, 9000))])
+        yield Step("durable_commit", [_change(chance, 30, (10, 500))])
+
+
+def threads(chance: random.Random) -> Iterator[Step]:
+    """Commits of three threads, each begun while the flush of another is under way."""
+    for _ in range(10):
+        for lane in range(3):
+            yield Step("commit_in_thread", [(_key(chance.randrange(9), lane), _value(chance, 200))], lane)
+        yield Step("join_threads")
+
+
+WORKLOADS: dict[str, Workload] = {
+    workload.name: workload
+    for workload in (
+        Workload("single", single),
+        Workload("mixed", mixed),
+        Workload("bulk", bulk),
+        Workload("large", large),
+        Workload("grow", grow),
+        Workload("collect", collect, engines=("kvwasi",)),
+        Workload("sweep", sweep, engines=("kvwasi",)),
+        Workload("compaction", compaction, engines=("kvwasi",)),
+        Workload("reopening", reopening),
+        Workload("groups", groups),
+        Workload("threads", threads, lanes=3, engines=("kvwasi",)),
+    )
+}
+
+
+def steps_of(workload: Workload, seed: int) -> list[Step]:
+    """All steps, the same for the same seed everywhere."""
+    return list(workload.steps(random.Random(f"{workload.name}/{seed}")))
