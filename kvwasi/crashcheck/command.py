@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kvwasi.crashcheck.suite import Progress
 
 STATES = 4000
+KILLS = 1000
 
 
 class EngineName(StrEnum):
@@ -66,6 +67,47 @@ def crashtest(
     else:
         console.write(report.as_markdown(outcomes, about).encode())
     return _verdict(outcomes)
+
+
+def torture(
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="A directory on the disk to be tried; made if need be.")
+    ],
+    kills: Annotated[
+        int | None, typer.Option(min=1, help="So many kills.", show_default=f"{KILLS}, or as --seconds allow")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="As long as this.", show_default=False)] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Writers at a time, each with its own database.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that commit in each writer.")] = 4,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of what is written.", show_default="another each time")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Kill real writers with SIGKILL at random moments; all that they acknowledged must be there.
+
+    Exit code 3 if something is lost; the database then stays in PATH.
+    """
+    import random
+
+    from kvwasi.crashcheck import torture as room
+
+    if seed is None:
+        seed = random.SystemRandom().randrange(1 << 32)
+    if kills is None and seconds is None:
+        kills = KILLS
+    score = room.Score()
+    try:
+        for score in room.torture(
+            path, kills=kills, seconds=seconds, processes=processes, threads=threads, seed=seed
+        ):
+            pass
+    except room.LossError as error:
+        raise console.DataError(f"{error} (--seed {seed} --threads {threads})") from None
+    if json:
+        console.write_json({"kills": score.kills, "commits": score.commits, "seed": seed})
+    else:
+        console.tell(f"{score.kills} kills, {score.commits} commits acknowledged, all there and nothing else")
 
 
 def _need_parts(engine: EngineName) -> None:
@@ -148,3 +190,4 @@ def _progress() -> "Iterator[Progress]":
 def mount(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command(epilog=console.EXIT_CODES_HELP)(crashtest)
+    app.command(epilog=console.EXIT_CODES_HELP)(torture)

@@ -140,9 +140,9 @@ class Kvwasi:
     """This package's store."""
 
     name = "kvwasi"
-    modes = (Mode("commit"), Mode("interval", sync=False), Mode("none", sync=False))
+    modes: Sequence[Mode] = (Mode("commit"), Mode("interval", sync=False), Mode("none", sync=False))
     file = "a.kv"
-    others = ("a.kv-lock",)
+    others: Sequence[str] = ("a.kv-lock",)
 
     def open(self, directory: str, mode: Mode, *, read_only: bool = False) -> Database:
         return _KvwasiDatabase(os.path.join(directory, self.file), mode, read_only=read_only)
@@ -223,14 +223,14 @@ class Lmdb:
     """LMDB through py-lmdb."""
 
     name = "lmdb"
-    modes = (
+    modes: Sequence[Mode] = (
         Mode("default"),
         Mode("nometasync", lag=1),
         Mode("nosync", sync=False, promised=False),
         Mode("writemap"),
     )
     file = "a.mdb"
-    others = ("a.mdb-lock",)
+    others: Sequence[str] = ("a.mdb-lock",)
 
     def open(self, directory: str, mode: Mode, *, read_only: bool = False) -> Database:
         return _LmdbDatabase(os.path.join(directory, self.file), mode, read_only=read_only)

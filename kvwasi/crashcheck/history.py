@@ -83,6 +83,12 @@ class History:
             apply(changes, model)
         return model
 
+    def difference(self, old: int, new: int) -> list[Change]:
+        """The changes that lead from the contents after one commit (of the first lane) to another's."""
+        before, after = self.model(old), self.model(new)
+        changed = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
+        return [(key, after.get(key)) for key in sorted(changed)]
+
     def find(self, contents: Mapping[bytes, bytes], window: Window) -> list[int] | None:
         """For each lane the commit in its window whose contents these are; None: there is none."""
         found = []

@@ -52,7 +52,7 @@ static struct {
     struct file files[FILES];
     unsigned file_count;
     enum operation fault;
-    long fault_at, fault_calls, fault_hits;
+    long fault_at, fault_calls, calls[OP_READ + 1];
     int fault_error;
     bool fault_sticky;
 } state;
@@ -86,10 +86,10 @@ static void tell(enum kind kind, uint32_t file, uint64_t offset, const void *dat
 
 /* Whether this call is to fail; errno is then set. */
 static bool failing(enum operation operation) {
+    state.calls[operation]++;
     if (state.fault == OP_NONE || (state.fault != OP_ANY && state.fault != operation)) return false;
     long number = state.fault_calls++;
     if (number != state.fault_at && !(state.fault_sticky && number > state.fault_at)) return false;
-    state.fault_hits++;
     errno = state.fault_error;
     return true;
 }
@@ -350,12 +350,13 @@ void kvwasi_trace_mark(int durable, unsigned lane, unsigned long number) {
 void kvwasi_trace_fault(int operation, long at, int error, int sticky) {
     state.fault = (enum operation)operation;
     state.fault_at = at;
-    state.fault_calls = state.fault_hits = 0;
+    state.fault_calls = 0;
     state.fault_error = error;
     state.fault_sticky = sticky != 0;
 }
 
-long kvwasi_trace_calls(void) { return state.fault_calls; }
+/* Of an operation, since the beginning. */
+int kvwasi_trace_calls(int operation) { return (int)state.calls[operation]; }
 
 void kvwasi_trace_end(void) {
     look_all();

@@ -10,21 +10,25 @@ import importlib.resources
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from kvwasi.crashcheck.engines import ENGINES
+from kvwasi.crashcheck.examine import Finding
+from kvwasi.crashcheck.faults import FaultRun
+from kvwasi.crashcheck.history import History
 from kvwasi.crashcheck.record import Recording, RecordingError, mode_of
 from kvwasi.crashcheck.recorder import Fault
 from kvwasi.crashcheck.run import Run
 from kvwasi.crashcheck.trace import Trace
 from kvwasi.crashcheck.workloads import WORKLOADS
 
-__all__ = ["NoCompilerError", "library", "record"]
+__all__ = ["NoCompilerError", "library", "record", "run_fault"]
 
-OPERATIONS = {"any": 1, "flush": 2, "write": 3, "truncate": 4, "open": 5, "read": 6}
+OPERATIONS = {"none": 0, "any": 1, "flush": 2, "write": 3, "truncate": 4, "open": 5, "read": 6}
 TIMEOUT_S = 120
 
 
@@ -70,15 +74,7 @@ def record(
     with tempfile.TemporaryDirectory() as place:
         trace, result = Path(place) / "trace", Path(place) / "result"
         arguments = [engine, mode, workload, str(seed), directory, str(trace), str(result)]
-        if fault is not None:
-            arguments += [fault.operation, str(fault.at), str(fault.error), str(int(fault.sticky))]
-        done = subprocess.run(
-            [sys.executable, "-m", "kvwasi.crashcheck.preload", *arguments],
-            env={**os.environ, "LD_PRELOAD": library()},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-        )
+        done = _run("record", arguments + (_words(fault) if fault else []))
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [""]
             raise RecordingError(f"exit code {done.returncode}: {lines[-1]}")
@@ -86,6 +82,39 @@ def record(
         recording = Recording(Trace.decode(trace.read_bytes()), history, errors)
     recording.trace.verify(directory, ENGINES[engine].others)
     return recording
+
+
+def run_fault(
+    engine: str, mode: str, workload: str, seed: int, directory: str, fault: Fault
+) -> tuple[History, list[str], Finding | None, dict[str, int]]:
+    """Run a workload with a fault: its history, the errors that calls answered with, what is wrong.
+
+    And, for a fault that never comes, how many calls of each operation there were.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        result = Path(place) / "result"
+        arguments = [engine, mode, workload, str(seed), directory, os.path.join(place, "trace"), str(result)]
+        done = _run("fault", [*arguments, *_words(fault)])
+        if done.returncode:
+            why = signal.Signals(-done.returncode).name if done.returncode < 0 else done.stderr.strip()[-200:]
+            return History(), [], Finding("signal", f"ended by {why}"), {}
+        found: tuple[History, list[str], Finding | None, dict[str, int]] = pickle.loads(result.read_bytes())
+        return found
+
+
+def _words(fault: Fault) -> list[str]:
+    return [fault.operation, str(fault.at), str(fault.error), str(int(fault.sticky))]
+
+
+def _run(verb: str, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
+    """This module as a program, under the preloaded library."""
+    return subprocess.run(
+        [sys.executable, "-m", "kvwasi.crashcheck.preload", verb, *arguments],
+        env={**os.environ, "LD_PRELOAD": library()},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
 
 
 class Capture:
@@ -113,29 +142,36 @@ class Capture:
         """Have them succeed again."""
         self._library.kvwasi_trace_fault(0, 0, 0, 0)
 
-    def calls(self) -> int:
-        """How many calls the fault concerned."""
-        return int(self._library.kvwasi_trace_calls())
+    def calls(self) -> dict[str, int]:
+        """How many calls the fault concerned, or (operation ``none``) each operation."""
+        return {name: int(self._library.kvwasi_trace_calls(number)) for name, number in OPERATIONS.items()}
 
     def end(self) -> None:
         """Close the trace."""
         self._library.kvwasi_trace_end()
 
 
-def _main(arguments: list[str]) -> None:
+def _main(verb: str, arguments: list[str]) -> None:
     engine, mode, workload, seed, directory, trace, result, *fault = arguments
     capture = Capture()
     capture.begin(directory, trace)
     if fault:
         operation, at, error, sticky = fault
         capture.fail(Fault(operation, int(at), int(error), sticky=sticky == "1"))
+    kind = FaultRun if verb == "fault" else Run
     plan = WORKLOADS[workload]
-    run = Run(ENGINES[engine], mode_of(engine, mode), directory, plan, capture.mark, heal=capture.heal)
-    run.all_steps(int(seed))
+    run = kind(ENGINES[engine], mode_of(engine, mode), directory, plan, capture.mark, heal=capture.heal)
+    answer: tuple[object, ...]
+    if isinstance(run, FaultRun):
+        finding = run.finding(int(seed))
+        answer = run.history, run.errors, finding, capture.calls()
+    else:
+        run.all_steps(int(seed))
+        answer = run.history, run.errors
     capture.end()
     with open(result, "wb") as stream:
-        pickle.dump((run.history, run.errors), stream)
+        pickle.dump(answer, stream)
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1:])
+    _main(sys.argv[1], sys.argv[2:])

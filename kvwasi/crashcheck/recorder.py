@@ -20,8 +20,8 @@ class Fault:
     """One call of the storage, or from one on all, that go wrong.
 
     Attributes:
-        operation: of :class:`kvwasi.wasi.trace.StorageCall`, or ``"flush"`` for sync and datasync, or
-            ``"any"``.
+        operation: of :class:`kvwasi.wasi.trace.StorageCall`, or ``"flush"`` for sync and datasync,
+            ``"create"`` for an open that may make a file, ``"any"``.
         at: which one, counted from 0.
         error: the errno; 0: none.
         length: a read or write moves only so many bytes.
@@ -36,10 +36,13 @@ class Fault:
     sticky: bool = False
     reverted: bool = False
 
-    def concerns(self, operation: str) -> bool:
-        """Whether a call of this operation counts."""
-        flush = self.operation == "flush" and operation in ("sync", "datasync")
-        return flush or self.operation in (operation, "any")
+    def concerns(self, call: StorageCall) -> bool:
+        """Whether a call counts."""
+        if self.operation == "flush":
+            return call.operation in ("sync", "datasync")
+        if self.operation == "create":
+            return call.operation == "open" and bool(call.flags & os.O_CREAT)
+        return self.operation in (call.operation, "any")
 
 
 class Recorder:
@@ -95,7 +98,7 @@ class Recorder:
                 self.gate.wait(GATE_TIMEOUT_S)
             self._flushing[thread] = len(self.trace.events)
         fault = self._fault
-        if fault is None or not fault.concerns(call.operation):
+        if fault is None or not fault.concerns(call):
             return GO_ON
         self.calls += 1
         if self.calls - 1 != fault.at and not (fault.sticky and self.calls > fault.at):

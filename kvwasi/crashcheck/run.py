@@ -1,12 +1,12 @@
 """Running a workload on an engine, and keeping its history beside its trace."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kvwasi.crashcheck.engines import Database, Engine, Mode
-from kvwasi.crashcheck.history import Change, History
+from kvwasi.crashcheck.history import History
 from kvwasi.crashcheck.workloads import Step, Workload, steps_of
 
 __all__ = ["Run", "UnexpectedContentsError"]
@@ -202,14 +202,7 @@ class Run:
         if found is None:
             raise UnexpectedContentsError(self.history.wrong(contents, ((max(0, last - 1), last),)))
         if found[0] != last:
-            last = self.history.add(_difference(self.history, last, found[0]))
+            last = self.history.add(self.history.difference(last, found[0]))
             self.mark("begun", last, 0)
         if self.mode.sync and not self.mode.lag:
             self._promise(last)
-
-
-def _difference(history: History, old: int, new: int) -> Sequence[Change]:
-    """The changes that lead from the contents after one commit to those after another."""
-    before, after = history.model(old), history.model(new)
-    changed = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
-    return [(key, after.get(key)) for key in sorted(changed)]

@@ -169,6 +169,31 @@ def threads(chance: random.Random) -> Iterator[Step]:
         yield Step("join_threads")
 
 
+def faults(chance: random.Random) -> Iterator[Step]:
+    """A bit of everything, briefly: each of its calls fails in turn."""
+    yield Step("commit", [(_key(1), _value(chance, 100))])
+    yield Step("commit", [_change(chance, 12, (10, 3000)) for _ in range(20)])
+    yield Step("commit", [(_key(2), _value(chance, 70_000))])
+    yield Step("sync")
+    yield Step("roll_back", [_change(chance, 12, (100, 66_000)) for _ in range(5)])
+    for number in range(5):
+        yield Step("commit", [(_key(number), _value(chance, 60_000))])
+    yield Step("compact")
+    yield Step("durable_commit", [(_key(3), _value(chance, 100))])
+    yield Step("reopen")
+    yield Step("commit", [(_key(2), None)])
+    yield Step("commit", [(_key(4), _value(chance, 300))])
+
+
+def small(chance: random.Random) -> Iterator[Step]:
+    """A small database that was written, changed and closed: what damage is done to."""
+    for _ in range(12):
+        yield Step("commit", [_change(chance, 40, (10, 100, 400)) for _ in range(6)])
+    yield Step("reopen")
+    yield Step("commit", [(_key(40), _value(chance, 66_000))])
+    yield Step("commit", [(_key(41), b"last")])
+
+
 WORKLOADS: dict[str, Workload] = {
     workload.name: workload
     for workload in (
@@ -183,6 +208,8 @@ WORKLOADS: dict[str, Workload] = {
         Workload("reopening", reopening),
         Workload("groups", groups),
         Workload("threads", threads, lanes=3, engines=("kvwasi",)),
+        Workload("faults", faults),
+        Workload("small", small),
     )
 }
 
