@@ -37,6 +37,7 @@ class Plan:
         flush: the flush that fails in the recording, or -1; ``reverted``: see :class:`.recorder.Fault`.
         control: a planted bug of :mod:`.controls`.
         states: how many unique states are wanted.
+        second: the part of them after whose opening the power goes out again.
     """
 
     engine: str
@@ -47,6 +48,7 @@ class Plan:
     reverted: bool = False
     control: str = ""
     states: int = 1000
+    second: float = SECOND_CUT_SHARE
 
     def __str__(self) -> str:
         flush = f"/{'reverted' if self.reverted else 'flush'}{self.flush}" if self.flush >= 0 else ""
@@ -230,7 +232,7 @@ def _examine_all(plan: Plan, recording: Recording, tasks: list[Task], place: str
         finding = examine(engine, mode, place, recording.history, window)
         if finding is not None:
             report(violation(choice, "", choice.level, finding))
-        elif plan.engine == "kvwasi" and _share(plan, choice) < SECOND_CUT_SHARE:
+        elif plan.engine == "kvwasi" and _share(plan, choice) < plan.second:
             write_state(state, place)
             cuts = _second_cuts(plan, recording, window, place, f"{plan.seed}/{choice}")
             for number, (second, its_window, trace) in enumerate(cuts):
@@ -271,8 +273,11 @@ def _first_durable(trace: Trace) -> int:
     """The event that first promised something: before it, LMDB's file may be none yet."""
     if any(event.kind == "base" for event in trace.events):
         return 0
-    flushes = [n for n, event in enumerate(trace.events) if event.kind == "sync" and not event.error]
-    return flushes[0] if flushes else len(trace.events)
+    for kind in ("sync", "durable"):
+        for number, event in enumerate(trace.events):
+            if event.kind == kind and not event.error:
+                return number
+    return len(trace.events)
 
 
 def _second_cuts(

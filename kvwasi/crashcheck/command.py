@@ -96,12 +96,10 @@ def torture(
         seed = random.SystemRandom().randrange(1 << 32)
     if kills is None and seconds is None:
         kills = KILLS
-    score = room.Score()
     try:
-        for score in room.torture(
+        score = room.torture(
             path, kills=kills, seconds=seconds, processes=processes, threads=threads, seed=seed
-        ):
-            pass
+        )
     except room.LossError as error:
         raise console.DataError(f"{error} (--seed {seed} --threads {threads})") from None
     if json:

@@ -5,6 +5,7 @@ where it is through shared memory. When it dies or stands still, the task it was
 worker goes on behind it.
 """
 
+import faulthandler
 import io
 import mmap
 import os
@@ -93,6 +94,7 @@ def _work(
 ) -> None:
     """The forked process; never returns."""
     code = 1
+    faulthandler.disable()  # a signal is a result here
     stream = os.fdopen(writer, "wb")
     try:
         prepare()

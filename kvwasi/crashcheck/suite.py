@@ -60,7 +60,7 @@ def run_suite(
 
 def _plain(engine: str, states: float, seed: int) -> list[Plan]:
     """Every workload in every mode."""
-    workloads = [workload for workload in WORKLOADS.values() if engine in workload.engines]
+    workloads = [workload for workload in WORKLOADS.values() if workload.cut and engine in workload.engines]
     pairs = [(mode.name, workload.name) for mode in ENGINES[engine].modes for workload in workloads]
     weight = sum(HEAVY.get(workload, 1.0) for _, workload in pairs)
     return [

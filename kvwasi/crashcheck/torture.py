@@ -1,9 +1,9 @@
 """Real writers on a real disk, killed with SIGKILL at random moments: nothing acknowledged may be lost.
 
 A writer is a process whose threads commit, each to keys of its own, and tell through a pipe what was
-acknowledged. Its supervisor kills it somewhere, opens the database and compares: for each thread it must be as
-after the last acknowledged commit, or as after the one that was under way. Then the next writer goes on from
-there, so openings, recoveries, compactions and closes are killed, too.
+acknowledged. Its supervisor kills it somewhere, opens the database and compares: for each thread it must be
+as after the last acknowledged commit, or as after the one that was under way. Then the next writer goes on
+from there, so openings, recoveries, compactions and closes are killed, too.
 """
 
 import multiprocessing
@@ -183,8 +183,8 @@ def torture(
     processes: int,
     threads: int,
     seed: int,
-) -> Iterator[Score]:
-    """Run series, ``processes`` at a time, until so many kills or seconds; yields how far it is.
+) -> Score:
+    """Run series, ``processes`` at a time, until so many kills or seconds.
 
     Raises LossError; the database then stays where it is.
     """
@@ -205,6 +205,6 @@ def torture(
                 waiting.append(executor.submit(series, place, seed + number, size, threads))
             while waiting and (over or len(waiting) > processes):
                 score.add(waiting.pop(0).result())
-                yield score
             if over:
-                return
+                break
+    return score

@@ -27,12 +27,16 @@ Steps = Callable[[random.Random], Iterator[Step]]
 
 @dataclass(frozen=True)
 class Workload:
-    """Steps, of which those before the first ``trace`` only prepare: no power cut happens in them."""
+    """Steps, of which those before the first ``trace`` only prepare: no power cut happens in them.
+
+    ``cut``: it is one for power cuts.
+    """
 
     name: str
     steps: Steps
     lanes: int = 1
     engines: Sequence[str] = ("kvwasi", "lmdb")
+    cut: bool = True
 
 
 def _key(number: int, lane: int = 0) -> bytes:
@@ -145,6 +149,16 @@ def compaction(chance: random.Random) -> Iterator[Step]:
     yield Step("reopen")
 
 
+def long_keys(chance: random.Random) -> Iterator[Step]:
+    """Keys longer than a sector of the device, without values: a torn write cuts through them."""
+    keys = [b"0/%d" % number + chance.randbytes(600 + 20 * number) for number in range(16)]
+    for number in range(25):
+        some = chance.sample(keys, 1 + number % 3)
+        yield Step("commit", [(key, None if chance.random() < 0.3 else b"") for key in some])
+        if number % 8 == 7:
+            yield Step("sync")
+
+
 def reopening(chance: random.Random) -> Iterator[Step]:
     """Little work between closing and opening."""
     for number in range(12):
@@ -205,11 +219,12 @@ WORKLOADS: dict[str, Workload] = {
         Workload("collect", collect, engines=("kvwasi",)),
         Workload("sweep", sweep, engines=("kvwasi",)),
         Workload("compaction", compaction, engines=("kvwasi",)),
+        Workload("long_keys", long_keys, engines=("kvwasi",)),
         Workload("reopening", reopening),
         Workload("groups", groups),
         Workload("threads", threads, lanes=3, engines=("kvwasi",)),
-        Workload("faults", faults),
-        Workload("small", small),
+        Workload("faults", faults, cut=False),
+        Workload("small", small, cut=False),
     )
 }
 
