@@ -86,6 +86,8 @@ static kv_status begin(kv_db *db) {
     kv_checkpoint *c = &db->checkpoint;
     kv_file *file = db->file;
     kv_status status = kv_db_settle(db);
+    /* The sector at whose beginning replaying will begin: its header is not to wait for the first record. */
+    if (status == KV_OK && file->log.start == 0) status = kv_log_write(file, false);
     if (status == KV_OK) status = list_changed(db);
     if (status == KV_OK) status = make_map(db);
     if (status == KV_OK && (c->pin = kv_nodes_pin(db->nodes)) == KV_NO_PIN) status = KV_TOO_MANY_CURSORS;

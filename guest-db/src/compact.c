@@ -226,6 +226,7 @@ static void take_over(kv_db *db) {
     kv_collect_end(db);
     kv_file_release(db->file);
     db->file = target->file;
+    db->file->super.installed = 1;
     db->nodes = target->nodes;
     kv_nodes_set_cache(db->nodes, db->cache_bytes);
     db->head = target->head;

@@ -16,8 +16,7 @@ void kv_side_path(const char *path, const char *suffix, char *to) { snprintf(to,
 
 static kv_status os_status(void) { return errno == ENOSPC || errno == EDQUOT ? KV_DISK_FULL : KV_IO; }
 
-/* Flush the directory that holds `path`. Hosts that cannot (errno says so) leave it to their file system. */
-static int sync_directory(const char *path) {
+int kv_sync_directory(const char *path) {
     char directory[KV_PATH_MAX];
     snprintf(directory, sizeof directory, "%s", path);
     char *slash = strrchr(directory, '/');
@@ -45,7 +44,7 @@ kv_status kv_install_file(kv_file *file, const char *from, const char *path, boo
         if (result != 0 && (errno == ENOTSUP || errno == EPERM || errno == ENOSYS)) result = rename(from, path);
         else if (result == 0) result = unlink(from);
     }
-    if (result == 0) result = sync_directory(path);
+    if (result == 0) result = kv_sync_directory(path);
     if (result == 0) return KV_OK;
     file->error = (kv_error){.os_error = errno};
     return os_status();

@@ -65,6 +65,18 @@ static void remove_leftovers(const char *path) {
     unlink(side);
 }
 
+/* Whoever gave the file its name may have been killed before the directory was flushed: nothing is acknowledged in a file that a
+ * power cut could still take away. The next superblock remembers that this was done. */
+static kv_status secure_name(kv_db *db) {
+    if (db->file->super.installed) return KV_OK;
+    if (kv_sync_directory(db->path) != 0) {
+        db->file->error = (kv_error){.os_error = errno};
+        return KV_IO;
+    }
+    db->file->super.installed = 1;
+    return KV_OK;
+}
+
 void kv_db_init(kv_db *db, uint64_t cache_bytes) {
     db->published.pin = db->flushing.pin = db->txn.base_pin = KV_NO_PIN;
     db->check.version.pin = db->compaction.source.pin = db->checkpoint.pin = KV_NO_PIN;
@@ -87,6 +99,7 @@ kv_status kv_db_open(const kv_open_options *options, kv_db **opened) {
     if (status != KV_OK) return status;
     if (!db->read_only) remove_leftovers(db->path);
     status = kv_superblock_read(db->file);
+    if (status == KV_OK && !db->read_only) status = secure_name(db);
     if (status == KV_OK) status = kv_file_need_nodes(db->file, db->cache_bytes);
     db->nodes = db->file->nodes;
     if (status == KV_OK) status = kv_recover(db);

@@ -244,6 +244,8 @@ kv_status kv_create_file(const char *path, uint32_t sector_bytes, uint64_t rando
 kv_status kv_random_seed(uint64_t *seed);
 /* Give the file its name and make the directory entry durable. Without `replace`: KV_EXISTS if there is one of that name. */
 kv_status kv_install_file(kv_file *file, const char *from, const char *path, bool replace);
+/* Flush the directory that holds `path`: 0, or -1 with errno. Hosts that cannot (errno says so) leave it to their file system. */
+int kv_sync_directory(const char *path);
 void kv_side_path(const char *path, const char *suffix, char *to);
 #define KV_NEW_SUFFIX "-new"
 #define KV_COMPACT_SUFFIX "-compact"

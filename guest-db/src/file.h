@@ -33,7 +33,7 @@ typedef struct kv_superblock {
     uint64_t compatible, read_compatible, incompatible;
     uint64_t sequence, database_id;
     uint64_t replay, log_sector;
-    uint32_t chain;
+    uint32_t chain, installed;
     uint64_t generation;
     kv_root root, catalog;
     uint32_t map_page, map_pages;

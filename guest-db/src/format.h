@@ -33,7 +33,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are copied as t
 #define KV_SB_REPLAY 64         /* u64: log position from which the log is to be replayed */
 #define KV_SB_LOG_SECTOR 72     /* u64: number of the sector of that position */
 #define KV_SB_CHAIN 80          /* u32: sum of the last record before that position */
-#define KV_SB_RESERVED 84       /* u32: zero */
+#define KV_SB_INSTALLED 84      /* u32: 1: the file's name was durable; 0: whoever opens it for writing flushes its directory first */
 #define KV_SB_GENERATION 88     /* u64: no sector had this generation or a higher one yet when the checkpoint began */
 #define KV_SB_ROOT_PAGE 96      /* u32: root of the default table's tree, 0: empty */
 #define KV_SB_ROOT_HEIGHT 100   /* u32: levels of that tree */

@@ -30,6 +30,7 @@ static void encode(const kv_superblock *super, uint8_t *to) {
     kv_store64(to + KV_SB_REPLAY, super->replay);
     kv_store64(to + KV_SB_LOG_SECTOR, super->log_sector);
     kv_store32(to + KV_SB_CHAIN, super->chain);
+    kv_store32(to + KV_SB_INSTALLED, super->installed);
     kv_store64(to + KV_SB_GENERATION, super->generation);
     encode_root(&super->root, to + KV_SB_ROOT_PAGE);
     encode_root(&super->catalog, to + KV_SB_CATALOG_PAGE);
@@ -56,6 +57,7 @@ static bool decode(kv_superblock *super, const uint8_t *from) {
     super->replay = kv_load64(from + KV_SB_REPLAY);
     super->log_sector = kv_load64(from + KV_SB_LOG_SECTOR);
     super->chain = kv_load32(from + KV_SB_CHAIN);
+    super->installed = kv_load32(from + KV_SB_INSTALLED);
     super->generation = kv_load64(from + KV_SB_GENERATION);
     super->root = decode_root(from + KV_SB_ROOT_PAGE);
     super->catalog = decode_root(from + KV_SB_CATALOG_PAGE);
