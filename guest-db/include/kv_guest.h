@@ -78,7 +78,7 @@ typedef enum kv_detail {
 #define KV_VIEW_PUBLISHED 0u
 #define KV_VIEW_TRANSACTION 1u
 #define KV_VIEW_SNAPSHOT 256u /* plus the snapshot's handle */
-#define KV_VIEW_MAY_GUESS 16u /* or-ed in by who can settle a KV_WHERE_GUESS */
+#define KV_VIEW_MAY_GUESS (1u << 31) /* or-ed in by who can settle a KV_WHERE_GUESS */
 
 /* cursors */
 #define KV_CURSOR_HAS_START 1u /* start key in block.key, inclusive */

@@ -268,7 +268,7 @@ kv_status kv_table_names(kv_db *db, kv_nodes *nodes, const kv_state *state, kv_k
     kv_status status = kv_walk_forward_from(&walk, name_key(after, seek), after.length > 0);
     while (status == KV_OK && walk.valid && capacity >= sizeof(kv_entry) + KV_KEY_MAX) {
         kv_key key = kv_walk_key(&walk, buffer);
-        if (key.data[0] != NAME) break;
+        if (key.length < 2 || key.data[0] != NAME) break;
         kv_entry *entry = (kv_entry *)(void *)to;
         *entry = (kv_entry){.value = {.offset = kv_walk_place(&walk).offset}, .key_length = key.length - 1};
         entry->next = (uint32_t)KV_ALIGN8(sizeof *entry + entry->key_length);

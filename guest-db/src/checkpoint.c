@@ -213,11 +213,20 @@ static void complete(kv_db *db) {
     kv_collect_release(db);
 }
 
+/* The superblock of update_superblock: both slots refer to the same checkpoint now. */
+static void superblock_durable(kv_db *db) {
+    uint32_t slot = db->file->super.sequence & 1, given_up = db->slot_pin[slot];
+    db->superblock_pending = db->superblock_flushing = false;
+    db->slot_pin[slot] = kv_nodes_pin_again(db->nodes, db->slot_pin[!slot]);
+    db->file->slot_generation[slot] = db->file->slot_generation[!slot];
+    kv_nodes_unpin(db->nodes, given_up);
+}
+
 void kv_checkpoint_flushed(kv_db *db) {
     kv_checkpoint *c = &db->checkpoint;
     kv_file *file = db->file;
     db->durable_size = db->flushing_size;
-    if (db->superblock_flushing) db->superblock_pending = db->superblock_flushing = false;
+    if (db->superblock_flushing) superblock_durable(db);
     if (!c->flushing) return;
     c->flushing = false;
     if (c->phase == KV_CHECKPOINT_SUPERBLOCK) {

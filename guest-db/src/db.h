@@ -254,7 +254,6 @@ void kv_side_path(const char *path, const char *suffix, char *to);
 kv_status kv_recover(kv_db *db);
 
 /* catalog.c: which tables there are. */
-#define KV_TABLE_NAME_MAX (KV_KEY_MAX - 1u)
 /* The tree of a table in a state, or KV_NO_SUCH_TABLE. */
 kv_status kv_table_root(kv_db *db, kv_nodes *nodes, const kv_state *state, uint32_t table, kv_root *root);
 /* A key's place in a table, and all that is needed so that changing it cannot fail. */

@@ -124,6 +124,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are copied as t
 #define KV_RECORD_COMMIT 3u /* mark of a transaction of several records; the value length counts them, no value follows */
 #define KV_RECORD_VALUE 5u  /* in a run of value sectors: what a KV_FLAG_EXTERNAL record refers to */
 #define KV_RECORD_TABLE 6u  /* a table is made: its name is the key, its number the table */
+#define KV_TABLE_NAME_MAX (KV_KEY_MAX - 1u) /* in the catalog a byte stands in front of it */
 #define KV_RECORD_DROP 7u   /* a table is dropped: its name is the key, its number the table */
 #define KV_RECORD_UNDO 8u   /* of its commit only the first so many records count, and what follows; the value length is that number */
 

@@ -32,7 +32,7 @@ static kv_status read_page(kv_file *file, const kv_superblock *super, uint32_t p
 /* Does each entry keep to its bounds, and do the bits of all index sectors fit? */
 static bool is_sound(const kv_file *file, const kv_map *map) {
     uint64_t needed = map->sectors * KV_MAP_ENTRY_BYTES, has = (uint64_t)map->page_count * KV_MP_BYTES;
-    if (needed > has) return false;
+    if (map->sectors > has / KV_MAP_ENTRY_BYTES) return false;
     for (uint64_t i = 0; i < map->sectors;) {
         kv_sector s = kv_map_sector(map, i);
         if (s.type == KV_SECTOR_INSIDE || s.type > KV_SECTOR_INDEX) return false;
@@ -57,8 +57,10 @@ kv_status kv_map_read(kv_file *file, const kv_superblock *super, kv_map *map) {
     uint64_t size;
     kv_status status = kv_file_size(file, &size);
     if (status != KV_OK) return status;
-    if (super->map_pages == 0 || super->map_pages > size / KV_PAGE_BYTES)
+    uint64_t most = super->map_sectors * (KV_MAP_ENTRY_BYTES + pages_a_sector(file) / 8) / KV_MP_BYTES + 1;
+    if (super->map_pages == 0 || super->map_pages > most || super->map_pages > size / KV_PAGE_BYTES)
         return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_TRUNCATED, size);
+    if (super->map_pages > SIZE_MAX / 2 / KV_MP_BYTES) return KV_NO_MEMORY;
     map->bytes = malloc((size_t)super->map_pages * KV_MP_BYTES);
     map->pages = malloc((size_t)super->map_pages * sizeof *map->pages);
     if (map->bytes == NULL || map->pages == NULL) status = KV_NO_MEMORY;

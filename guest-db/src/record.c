@@ -50,7 +50,8 @@ static bool plausible(const kv_record *record, uint64_t position) {
     case KV_RECORD_COMMIT: return record->key.length == 0 && commit && !external;
     case KV_RECORD_UNDO: return record->key.length == 0 && record->flags == 0;
     case KV_RECORD_TABLE:
-    case KV_RECORD_DROP: return keyed && !external && record->value_length == 0 && record->table != 0;
+    case KV_RECORD_DROP:
+        return keyed && record->key.length <= KV_TABLE_NAME_MAX && !external && record->value_length == 0 && record->table != 0;
     case KV_RECORD_VALUE: return keyed && record->flags == 0 && record->value_length <= KV_VALUE_MAX;
     default: return false;
     }

@@ -334,7 +334,14 @@ static kv_status take_checkpoint(recovery *r) {
     uint32_t slot = file->super.sequence & 1;
     file->slot_generation[slot] = kv_position_generation(file, file->super.replay);
     file->slot_generation[!slot] = UINT64_MAX;
-    if (file->other.sequence != 0 && kv_map_read(file, &file->other, &r->other_map) == KV_OK) {
+    bool other = file->other.sequence != 0;
+    if (other) {
+        status = kv_map_read(file, &file->other, &r->other_map);
+        if (status != KV_OK && status != KV_CORRUPT) return status;
+        other = status == KV_OK; /* a damaged one is of no use to anybody */
+        status = KV_OK;
+    }
+    if (other) {
         file->slot_generation[!slot] = kv_position_generation(file, file->other.replay);
         db->slot_pin[!slot] = kv_nodes_pin(db->nodes);
         status = keep_other(r, db->slot_pin[!slot]);

@@ -74,22 +74,26 @@ static bool root_is_sane(const kv_root *root) {
     return root->height < KV_HEIGHT_MAX && (root->node == 0) == (root->height == 0) && (root->node != 0 || root->count == 0);
 }
 
-/* May this version read (and, with `writing`, write) such a database, and are its numbers sane? */
-static kv_status accept(kv_file *file, const kv_superblock *super) {
+/* Do the numbers keep to their bounds? The size of sectors is taken from `super`. */
+static bool is_sane(const kv_superblock *super) {
     uint32_t bytes = super->sector_bytes;
+    if (bytes < KV_SECTOR_BYTES_MIN || bytes > KV_SECTOR_BYTES_MAX || (bytes & (bytes - 1)) != 0) return false;
+    uint64_t generation = super->replay / bytes, offset = super->replay % bytes;
+    return generation >= 1 && generation <= super->generation && offset >= KV_SECTOR_DATA && offset % 8 == 0 &&
+           super->generation < UINT64_MAX / KV_SECTOR_BYTES_MAX && super->sequence >= 1 &&
+           super->sequence < UINT64_MAX / 2 && super->log_sector < UINT32_MAX && super->map_sectors < UINT32_MAX &&
+           super->durable >= super->replay && root_is_sane(&super->root) && root_is_sane(&super->catalog);
+}
+
+/* May this version read (and, unless read-only, write) such a database? */
+static kv_status accept(kv_file *file, const kv_superblock *super) {
     if (super->version != KV_FORMAT_VERSION || (super->incompatible & ~(uint64_t)KV_KNOWN_INCOMPATIBLE) != 0)
         return KV_VERSION_UNSUPPORTED;
     if (!file->read_only && (super->read_compatible & ~(uint64_t)KV_KNOWN_READ_COMPATIBLE) != 0)
         return KV_VERSION_UNSUPPORTED;
-    bool sane = bytes >= KV_SECTOR_BYTES_MIN && bytes <= KV_SECTOR_BYTES_MAX && (bytes & (bytes - 1)) == 0;
-    if (sane) kv_file_set_sector_bytes(file, bytes);
-    uint64_t generation = sane ? kv_position_generation(file, super->replay) : 0;
-    uint32_t offset = sane ? kv_position_offset(file, super->replay) : 0;
-    sane = sane && generation >= 1 && generation <= super->generation && offset >= KV_SECTOR_DATA && offset % 8 == 0 &&
-           super->generation < UINT64_MAX / KV_SECTOR_BYTES_MAX && super->sequence >= 1 &&
-           super->sequence < UINT64_MAX / 2 && super->log_sector < UINT32_MAX && super->map_sectors < UINT32_MAX &&
-           super->durable >= super->replay && root_is_sane(&super->root) && root_is_sane(&super->catalog);
-    return sane ? KV_OK : kv_file_fail(file, KV_CORRUPT, KV_DETAIL_SUPERBLOCK, 0);
+    if (!is_sane(super)) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_SUPERBLOCK, 0);
+    kv_file_set_sector_bytes(file, super->sector_bytes);
+    return KV_OK;
 }
 
 kv_status kv_superblock_read(kv_file *file) {
@@ -112,9 +116,10 @@ kv_status kv_superblock_read(kv_file *file) {
     file->super = found[second];
     file->slot_damaged = !valid[0] || !valid[1];
     file->other = (kv_superblock){.sequence = 0};
-    if (valid[!second] && found[!second].sector_bytes == file->sector_bytes &&
-        found[!second].database_id == file->super.database_id)
-        file->other = found[!second];
+    const kv_superblock *other = &found[!second];
+    if (valid[!second] && other->version == KV_FORMAT_VERSION && is_sane(other) &&
+        other->sector_bytes == file->sector_bytes && other->database_id == file->super.database_id)
+        file->other = *other;
     file->next_generation = file->super.generation;
     if (file->written_end < file->super.file_bytes) file->written_end = file->super.file_bytes;
     return KV_OK;
