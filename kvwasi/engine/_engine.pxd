@@ -174,14 +174,15 @@ cdef extern from "verbs.h" nogil:
                         uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags, kve_failure *)
     int kve_table_find(kve_session *, const void *name, uint32_t length, uint32_t view, uint32_t *table, kve_failure *)
     int kve_table_create(kve_session *, const void *name, uint32_t length, uint32_t *table, kve_failure *)
-    int kve_table_names(kve_session *, const void *after, uint32_t length, uint32_t view, uint32_t *count, kve_failure *)
+    int kve_table_names(kve_session *, const void *after, uint32_t length, uint32_t view, uint32_t *count,
+                        kve_failure *)
     int kve_table_make(kve_session *, const void *name, uint32_t length, bint durable, uint32_t *table, kve_failure *)
     int kve_table_drop(kve_session *, uint64_t transaction, const void *name, uint32_t length, kve_failure *)
     int kve_savepoint(kve_session *, uint64_t transaction, kve_savepoint_step step, kve_failure *)
     int kve_snapshot_open(kve_session *, uint32_t *handle, kve_failure *)
     void kve_snapshot_close(kve_session *, uint32_t handle)
     int kve_value_copy(kve_session *, const kv_value_ref *, kve_session *to, uint64_t transaction, uint32_t table,
-                       const void *key, uint32_t key_length, bint *reading, kve_failure *)
+                       const void *key, uint32_t key_length, int *reading, kve_failure *)
     int kve_open(kve_session *, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,
                  uint64_t cache_bytes, kve_failure *)
     int kve_close(kve_session *, kve_failure *)

@@ -13,7 +13,7 @@ def copy_value(Reads source not None, bytes key not None, Verbs to not None, /):
     cdef const char *start = key
     cdef uint32_t length = <uint32_t>len(key)
     cdef kv_value_ref ref
-    cdef bint reading = False
+    cdef int reading = 0
     cdef int status
     memset(&failure, 0, sizeof(failure))
     for _ in pin:

@@ -98,9 +98,9 @@ static int check_sum(const kv_value_ref *ref, const kv_xxh64_state *sum, kve_fai
 }
 
 int kve_value_copy(kve_session *from, const kv_value_ref *ref, kve_session *to, uint64_t transaction,
-                   uint32_t table, const void *key, uint32_t key_length, bool *reading, kve_failure *failure)
+                   uint32_t table, const void *key, uint32_t key_length, int *reading, kve_failure *failure)
 {
-    *reading = false;
+    *reading = 0;
     uint8_t *buffer = malloc(KV_DATA_CAPACITY);
     if (buffer == NULL) return KV_NO_MEMORY;
     kv_xxh64_state sum;

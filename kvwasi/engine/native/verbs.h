@@ -26,8 +26,8 @@ typedef struct kve_range {
     bool reverse;
 } kve_range;
 
-int kve_cursor_open(kve_session *session, uint32_t table, const kve_range *range, uint32_t view, uint32_t *handle,
-                    kve_failure *failure);
+int kve_cursor_open(kve_session *session, uint32_t table, const kve_range *range, uint32_t view,
+                    uint32_t *handle, kve_failure *failure);
 /* A batch of `*count` entries in the data buffer, for kve_entry_at. */
 int kve_cursor_next(kve_session *session, uint32_t handle, uint32_t limit, uint32_t *count, kve_failure *failure);
 void kve_cursor_close(kve_session *session, uint32_t handle);
@@ -80,9 +80,10 @@ int kve_value_write(kve_session *session, uint64_t transaction, uint32_t table, 
                     uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags,
                     kve_failure *failure);
 
-/* Copy such a value into an open transaction of another session, a piece at a time. `*reading`: the failure is `from`'s. */
+/* Copy such a value into an open transaction of another session, a piece at a time. `*reading` is set when the failure
+ * is that of `from`. */
 int kve_value_copy(kve_session *from, const kv_value_ref *ref, kve_session *to, uint64_t transaction,
-                   uint32_t table, const void *key, uint32_t key_length, bool *reading, kve_failure *failure);
+                   uint32_t table, const void *key, uint32_t key_length, int *reading, kve_failure *failure);
 
 /* A transaction of its own that makes the table, if it is not there. The caller has its turn. */
 int kve_table_make(kve_session *session, const void *name, uint32_t length, bool durable, uint32_t *table,
@@ -91,10 +92,14 @@ int kve_table_make(kve_session *session, const void *name, uint32_t length, bool
 int kve_table_drop(kve_session *session, uint64_t transaction, const void *name, uint32_t length,
                    kve_failure *failure);
 
-typedef enum kve_savepoint_step { KVE_SAVEPOINT_BEGIN, KVE_SAVEPOINT_RELEASE, KVE_SAVEPOINT_ROLLBACK } kve_savepoint_step;
+typedef enum kve_savepoint_step {
+    KVE_SAVEPOINT_BEGIN,
+    KVE_SAVEPOINT_RELEASE,
+    KVE_SAVEPOINT_ROLLBACK,
+} kve_savepoint_step;
 int kve_savepoint(kve_session *session, uint64_t transaction, kve_savepoint_step step, kve_failure *failure);
 
-/* Parts of the above. With the lock: leave it to others between two steps of one call; 0, or the session cannot be used. */
+/* Parts of the above. With the lock: leave it to others between two steps of one call; 0, or as kve_usable. */
 int kve_make_room_locked(kve_session *session);
 int kve_check_transaction(kve_session *session, uint64_t transaction); /* 0, KVE_ENDED, or as kve_usable */
 
