@@ -357,7 +357,8 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         """Copy the store as it is now, with all its tables, into a new database; writers go on meanwhile.
 
         The copy is compact. It appears under its name when it is whole and on disk; until then, or if
-        something fails, there is what was there before.
+        something fails, there is what was there before (beside it, if the process is killed, a file
+        ``.kvwasi-*``).
 
         Args:
             path: where to; in an existing directory.

@@ -33,7 +33,7 @@ def opened():
 tell(opened)
 if store is not None:
     get, put = lambda: store.get("k"), lambda: store.put("k", "v")
-    for call in (lambda: len(store), get, lambda: len(store), put, store.close):
+    for call in (CALLS):
         tell(call)
     tell(lambda: store.get("k"))
 """
@@ -52,8 +52,10 @@ def guest(bodies: dict[str, str], block: int = 1024, data: int = 65_536, abi: in
     return f"(module {memory} {' '.join(functions)})"
 
 
-def run(tmp_path: Path, module: str) -> list[str]:
-    command = [sys.executable, "-c", _OPEN, str(tmp_path / "my.kv")]
+def run(
+    tmp_path: Path, module: str, calls: str = "lambda: len(store), get, lambda: len(store), put, store.close"
+) -> list[str]:
+    command = [sys.executable, "-c", _OPEN.replace("CALLS", calls), str(tmp_path / "my.kv")]
     done = subprocess.run(command, input=module, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -104,3 +106,27 @@ def test_an_export_is_missing(tmp_path: Path) -> None:
     assert "does not export kv_guest_stats" in line
     (line,) = run(tmp_path, "(module)")
     assert "exports no memory" in line
+
+
+def test_a_snapshot_that_cannot_be(tmp_path: Path) -> None:
+    body = "(i32.store (i32.const 1084) (i32.const 1024)) i32.const 0"  # block.handle
+    lines = run(tmp_path, guest({"kv_guest_snapshot_open": body}), "store.snapshot, get")
+    assert all("a snapshot that cannot be" in line for line in lines[1:]), lines
+
+
+@pytest.mark.parametrize(("key_length", "step"), [(1025, 1064), (8, 32), (8, 44), (8, 1 << 24)])
+def test_names_that_do_not_fit(tmp_path: Path, key_length: int, step: int) -> None:
+    """table_names answers with one entry whose lengths are wrong."""
+    body = f"""
+        (i64.store (i32.const 1056) (i64.const 1))
+        (i32.store (i32.const 65560) (i32.const {key_length}))
+        (i32.store (i32.const 65564) (i32.const {step}))
+        i32.const 0"""
+    lines = run(tmp_path, guest({"kv_guest_table_names": body}), "store.tables, get")
+    assert all("does not fit its buffer" in line for line in lines[1:]), lines
+
+
+def test_more_names_than_there_are(tmp_path: Path) -> None:
+    body = "(i64.store (i32.const 1056) (i64.const 0xffffffff)) i32.const 0"
+    lines = run(tmp_path, guest({"kv_guest_table_names": body}), "store.tables, get")
+    assert all("does not fit its buffer" in line for line in lines[1:]), lines
