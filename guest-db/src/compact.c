@@ -250,13 +250,14 @@ static kv_status install(kv_db *db) {
     kv_compaction *c = &db->compaction;
     char path[KV_PATH_MAX + 16];
     kv_side_path(db->path, KV_COMPACT_SUFFIX, path);
-    kv_status status = kv_install_file(c->target->file, path, db->path, true);
+    bool named;
+    kv_status status = kv_install_file(c->target->file, path, db->path, true, &named);
     if (status == KV_OK) {
         take_over(db);
         return KV_OK;
     }
     db->error = c->target->file->error;
-    db->file->poisoned = true; /* which of the two files the path names is not known */
+    if (named) db->file->poisoned = true; /* which of the two files the path names after a power cut is not known */
     return status;
 }
 

@@ -34,8 +34,9 @@ int kv_sync_directory(const char *path) {
     return result;
 }
 
-kv_status kv_install_file(kv_file *file, const char *from, const char *path, bool replace) {
+kv_status kv_install_file(kv_file *file, const char *from, const char *path, bool replace, bool *named) {
     int result;
+    *named = false;
     if (replace) {
         result = rename(from, path);
     } else { /* a link does not replace what someone else has put there meanwhile */
@@ -44,6 +45,7 @@ kv_status kv_install_file(kv_file *file, const char *from, const char *path, boo
         if (result != 0 && (errno == ENOTSUP || errno == EPERM || errno == ENOSYS)) result = rename(from, path);
         else if (result == 0) result = unlink(from);
     }
+    *named = result == 0;
     if (result == 0) result = kv_sync_directory(path);
     if (result == 0) return KV_OK;
     file->error = (kv_error){.os_error = errno};
@@ -82,11 +84,12 @@ kv_status kv_create(const kv_open_options *options) {
     kv_side_path(options->path, KV_NEW_SUFFIX, temporary);
     unlink(temporary);
     kv_file *file;
+    bool named;
     status = kv_create_file(temporary, bytes, seed, 1, &file);
     for (int slot = 0; slot < 2 && status == KV_OK; slot++) status = kv_superblock_write(file);
     if (status == KV_OK) status = kv_log_write_header(file, 0);
     if (status == KV_OK && fsync(file->fd) != 0) status = os_status();
-    if (status == KV_OK) status = kv_install_file(file, temporary, options->path, options->flags & KV_OPEN_REPLACE);
+    if (status == KV_OK) status = kv_install_file(file, temporary, options->path, options->flags & KV_OPEN_REPLACE, &named);
     if (status != KV_OK) {
         int error = errno;
         unlink(temporary);

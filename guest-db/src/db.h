@@ -242,8 +242,9 @@ kv_status kv_create(const kv_open_options *options);
 kv_status kv_create_file(const char *path, uint32_t sector_bytes, uint64_t random_seed, uint64_t first_generation,
                          kv_file **file);
 kv_status kv_random_seed(uint64_t *seed);
-/* Give the file its name and make the directory entry durable. Without `replace`: KV_EXISTS if there is one of that name. */
-kv_status kv_install_file(kv_file *file, const char *from, const char *path, bool replace);
+/* Give the file its name and make the directory entry durable. Without `replace`: KV_EXISTS if there is one of that name.
+ * On failure `*named` tells whether it has the name all the same. */
+kv_status kv_install_file(kv_file *file, const char *from, const char *path, bool replace, bool *named);
 /* Flush the directory that holds `path`: 0, or -1 with errno. Hosts that cannot (errno says so) leave it to their file system. */
 int kv_sync_directory(const char *path);
 void kv_side_path(const char *path, const char *suffix, char *to);

@@ -60,7 +60,7 @@ kv_status kv_map_read(kv_file *file, const kv_superblock *super, kv_map *map) {
     uint64_t most = super->map_sectors * (KV_MAP_ENTRY_BYTES + pages_a_sector(file) / 8) / KV_MP_BYTES + 1;
     if (super->map_pages == 0 || super->map_pages > most || super->map_pages > size / KV_PAGE_BYTES)
         return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_TRUNCATED, size);
-    if (super->map_pages > SIZE_MAX / 2 / KV_MP_BYTES) return KV_NO_MEMORY;
+    if ((uint64_t)super->map_pages * KV_MP_BYTES > SIZE_MAX / 4) return KV_NO_MEMORY;
     map->bytes = malloc((size_t)super->map_pages * KV_MP_BYTES);
     map->pages = malloc((size_t)super->map_pages * sizeof *map->pages);
     if (map->bytes == NULL || map->pages == NULL) status = KV_NO_MEMORY;

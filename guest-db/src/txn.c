@@ -205,8 +205,12 @@ kv_status kv_txn_commit(kv_db *db, uint32_t flags) {
     if (status != KV_OK) return status;
     kv_txn *txn = &db->txn;
     if (db->incoming.open) return KV_INVALID;
-    if (txn->records == 0) return kv_txn_rollback(db);
     bool durable = flags & KV_DURABLE, barrier_done = flags & KV_BARRIER_DONE;
+    if (txn->records == 0) {
+        status = kv_txn_rollback(db);
+        db->position = db->committed_end; /* what it was made upon is durable when it is acknowledged */
+        return status == KV_OK && durable && db->durable < db->committed_end ? KV_NEEDS_SYNC : status;
+    }
     if (durable && txn->has_external && !barrier_done) return KV_SYNC_FIRST;
     status = kv_tables_flush(db);
     if (status != KV_OK) return kv_txn_fail(db, status);

@@ -250,8 +250,6 @@ cdef class Reads:
         cdef Py_ssize_t done = 0
         for key in wanted:
             _check_key(len(<bytes>key))
-        if self.view >= KV_VIEW_SNAPSHOT and self.view & KV_VIEW_MAY_GUESS:  # see get_by_cursor of native/verbs.c
-            return [self.fetch(key, None, False) for key in wanted]
         while done < len(wanted):
             done = _get_batch(self, wanted, values, done)
         return values

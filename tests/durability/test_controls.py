@@ -53,7 +53,7 @@ import sys
 from kvwasi.engine import _engine
 assert _engine.module_compile(open(sys.argv[1], "rb").read())
 from kvwasi.crashcheck.campaign import Plan, run_plan
-outcome = run_plan(Plan("kvwasi", sys.argv[2], "long_keys", int(sys.argv[3]), states=200, second=0))
+outcome = run_plan(Plan("kvwasi", sys.argv[2], "long_keys", int(sys.argv[3]), states=300, second=0))
 assert outcome.events and not outcome.errors, outcome  # without power cuts all is well
 print(sum(violation.counted for violation in outcome.violations))
 """
@@ -75,7 +75,7 @@ def test_an_engine_that_skips_its_checksums_is_caught(tmp_path: Path) -> None:
         timeout=200,
     )
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(wasm), "none", str(SEED)],
+        [sys.executable, "-c", RUN, str(wasm), "commit", str(SEED)],
         capture_output=True,
         text=True,
         timeout=100,

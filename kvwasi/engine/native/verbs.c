@@ -50,34 +50,12 @@ static bool settle_guess(kve_session *session, uint32_t table, const void *key, 
     return true;
 }
 
-/* The engine takes bit 4 of a snapshot's handle for KV_VIEW_MAY_GUESS when it looks up a key, but not when it opens a
- * cursor: so such a snapshot is asked through one. The key is in the block. */
-static int get_by_cursor(kve_session *session, uint32_t table, const void *key, uint32_t key_length, uint32_t view,
-                         kv_value_ref *out, kve_failure *failure)
-{
-    uint32_t count = 0, offset = 0;
-    int status = call(session, KVE_cursor_open, table, key_length, 0, view, KV_CURSOR_HAS_START, failure);
-    if (status != KV_OK) return status;
-    const uint32_t handle = kve_block(session)->handle;
-    const uint8_t *found = NULL;
-    status = kve_cursor_next(session, handle, 1, &count, failure);
-    const kv_entry *entry = status == KV_OK && count != 0 ? kve_entry_at(session, &offset, &found) : NULL;
-    if (entry != NULL && entry->key_length == key_length && memcmp(found, key, key_length) == 0)
-        *out = entry->value;
-    else if (status == KV_OK)
-        status = session->broken ? KVE_BROKEN : KV_NOT_FOUND;
-    if (!session->broken) kve_cursor_close(session, handle);
-    return status;
-}
-
 int kve_get(kve_session *session, uint32_t table, const void *key, uint32_t key_length, uint32_t view,
             kv_value_ref *out, kve_failure *failure)
 {
     int status = check_key(key_length);
     if (status != 0) return status;
     memcpy(kve_block(session)->key, key, key_length);
-    if (view >= KV_VIEW_SNAPSHOT && (view & KV_VIEW_MAY_GUESS))
-        return get_by_cursor(session, table, key, key_length, view, out, failure);
     status = call(session, KVE_get, table, key_length, may_guess(view), 0, 0, failure);
     if (status != KV_OK) return status;
     *out = kve_block(session)->value;
