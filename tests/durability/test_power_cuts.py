@@ -28,17 +28,7 @@ def shown(outcome: Outcome) -> str:
     return "\n".join(f"{v.command}\n  {v.kind}: {v.what}" for v in outcome.violations if v.counted)
 
 
-NO_CHANGE = pytest.mark.xfail(
-    strict=False,
-    reason="a durable commit that changes nothing does not flush the commits that it was made upon",
-)
-
-
-@pytest.mark.parametrize(
-    "plan",
-    [pytest.param(plan, marks=NO_CHANGE if plan.workload == "groups" else ()) for plan in PLANS],
-    ids=str,
-)
+@pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_every_disk_opens_with_what_was_promised(plan: Plan) -> None:
     outcome = run_plan(plan)
     assert not shown(outcome), shown(outcome)
@@ -56,7 +46,6 @@ def test_a_flush_that_fails(workload: str, flush: int) -> None:
     assert len(outcome.errors) == 1
 
 
-@pytest.mark.xfail(strict=False, reason="the close after a recovery that found nothing new")
 def test_a_second_power_cut_before_the_first_commit() -> None:
     assert reproduce("kvwasi/commit/mixed/1:L3.e54.m0.0r55969+L2.e6.m2") == []
 
@@ -67,9 +56,6 @@ def test_power_cuts_while_recovering() -> None:
     assert not shown(outcome), shown(outcome)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="after a failed flush of the directory the name is never flushed again"
-)
 def test_a_name_that_was_not_flushed() -> None:
     plan = Plan("kvwasi", "commit", "large", SEED, flush=1, states=60, second=0)
     outcome = run_plan(plan)
