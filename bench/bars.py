@@ -223,14 +223,22 @@ BARS = [
     Bar("the guest on our host: of the same C as native code, each workload", 0.75, _guest),
     Bar("7973 case, exclusive: times native speed", 4, _case("exclusive")),
     Bar("7973 case, shared: of native speed", 0.95, _case("shared")),
-    Bar("every fd_* call, shared: of the native call", 0.8, _calls("fd_", lambda call: _median(call["native"]))),
+    Bar(
+        "every fd_* call, shared: of the native call",
+        0.8,
+        _calls("fd_", lambda call: _median(call["native"])),
+    ),
     Bar(
         "every path_* call, shared: of native C with the same confinement",
         0.8,
         _calls("path_", lambda call: _median(call["confined"]) or _median(call["native"])),
     ),
     Bar("every call that leaves wasmtime-py's thread: times its speed", 10, _calls("fd_|path_", _elsewhere)),
-    Bar("every call: not slower than wasmtime-py", 1, _calls("fd_|path_", lambda call: _median(call["wasmtime_py"]))),
+    Bar(
+        "every call: not slower than wasmtime-py",
+        1,
+        _calls("fd_|path_", lambda call: _median(call["wasmtime_py"])),
+    ),
     Bar(
         "kvwasi get from a cold shell",
         150,

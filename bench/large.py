@@ -3,7 +3,7 @@
 python bench/large.py                     ten million keys on kvwasi and LMDB (an hour on a slow disk)
 python bench/large.py --keys 100000
 
-Each engine runs in a process of its own, with its defaults. Every batch is a commit that is on disk when it returns.
+Each engine runs in a process of its own, with its defaults. Every batch is a commit, on disk when it returns.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
     lines = [f"| step | {' | '.join(head)} |", "|---|" + "---:|" * (4 * len(names))]
     for rows in zip(*results.values(), strict=True):
         cells = [
-            f"{row['seconds']:.3f} | {row['us_an_operation']:.2f} | {row['anonymous_mib']:.0f} | {row['file_mib']:.0f}"
+            f"{row['seconds']:.3f} | {row['us_an_operation']:.2f} | "
+            f"{row['anonymous_mib']:.0f} | {row['file_mib']:.0f}"
             for row in rows
         ]
         lines.append(f"| {rows[0]['step']} | {' | '.join(cells)} |")
@@ -133,7 +134,9 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--keys", type=int, default=10_000_000)
     parser.add_argument("--engines", nargs="+", default=["kvwasi", "lmdb"])
     parser.add_argument("--directory", type=Path, help="on the disk to measure")
@@ -146,7 +149,16 @@ def main() -> None:
     results = {}
     for name in arguments.engines:
         with tempfile.TemporaryDirectory(prefix="kvwasi-large-", dir=arguments.directory) as place:
-            command = [sys.executable, __file__, "--child", name, "--directory", place, "--keys", str(arguments.keys)]
+            command = [
+                sys.executable,
+                __file__,
+                "--child",
+                name,
+                "--directory",
+                place,
+                "--keys",
+                str(arguments.keys),
+            ]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             results[name] = json.loads(done.stdout)
     text = table(results)

@@ -8,7 +8,7 @@ import pytest
 import kvwasi
 
 SECTOR = 256 << 10
-# What a file may have whatever is live: sectors that are spared or waiting, the index, two checkpoints' worth of log.
+# What a file may have whatever is live: spared and waiting sectors, the index, two checkpoints' worth of log.
 RESERVE = 12 * SECTOR + (8 << 20)
 KEYS, VALUE, ROUNDS = 40, 20_000, 36
 
