@@ -1,4 +1,4 @@
-"""A database larger than its cache, through its whole life: load, reopen cold, read, overwrite, halve, compact.
+"""A database larger than its cache, its whole life long: load, reopen cold, read, overwrite, halve, compact.
 
 python bench/large.py                     ten million keys on kvwasi and LMDB (an hour on a slow disk)
 python bench/large.py --keys 100000
