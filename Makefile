@@ -10,7 +10,7 @@ SOURCES := cli.py meson.build pyproject.toml $(shell find kvwasi guest-db build_
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-full bench-profile bench-gate readme programs conformance lint native-test crash-test torture dev clean
+.PHONY: help demo test bench bench-full bench-profile bench-gate readme programs conformance lint native-test crash-test crashtest torture dev clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,9 @@ native-test: ## the engine's C unit tests under the address and undefined-behavi
 
 crash-test: ## power loss at every write of many random workloads, natively; SEEDS=n
 	@$(MAKE) --no-print-directory -C guest-db BUILD=../build/native crash
+
+crashtest: $(STAMPS)/installed ## the durability suite at length, beside LMDB; writes bench/results/crashtest.*
+	@$(BIN)/kvwasi crashtest --engine both --states 100000 --jobs $$(nproc) --output bench/results
 
 torture: $(STAMPS)/installed ## kill a writer thousands of times; all that was acknowledged must be there
 	@$(BIN)/python tests/store/torture.py build/torture

@@ -134,9 +134,10 @@ def _reproduce(name: str, keep: str | None) -> int:
         raise typer.BadParameter(f"'{name}' names no state", param_hint="--reproduce") from None
     for violation in found:
         console.write(f"{violation.kind}: {violation.what}\n".encode())
-    if not found:
-        console.tell("this state is as it should be")
-    return console.EXIT_DATA if found else 0
+    if found:
+        return console.complain(console.EXIT_DATA, f"{name}: this state breaks a promise")
+    console.tell("this state is as it should be")
+    return 0
 
 
 def _write_report(directory: str, outcomes: "list[Outcome]", about: dict[str, str]) -> None:
