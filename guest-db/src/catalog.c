@@ -255,6 +255,7 @@ kv_status kv_table_next(kv_db *db, kv_nodes *nodes, const kv_state *state, uint3
     kv_key key = kv_walk_key(&walk, buffer);
     if (key.length != 5 || key.data[0] != TABLE) return KV_NOT_FOUND;
     *table = __builtin_bswap32(kv_load32(key.data + 1));
+    if (*table <= after) return damaged(db, nodes, &state->catalog); /* out of order: there would be no end */
     kv_place place = kv_walk_place(&walk);
     return to_root(nodes, &place, root) ? KV_OK : damaged(db, nodes, &state->catalog);
 }
@@ -266,13 +267,17 @@ kv_status kv_table_names(kv_db *db, kv_nodes *nodes, const kv_state *state, kv_k
     *count = 0;
     if (after.length > KV_TABLE_NAME_MAX) return KV_KEY_TOO_LARGE;
     kv_status status = kv_walk_forward_from(&walk, name_key(after, seek), after.length > 0);
+    uint8_t last[KV_KEY_MAX];
     while (status == KV_OK && walk.valid && capacity >= sizeof(kv_entry) + KV_KEY_MAX) {
         kv_key key = kv_walk_key(&walk, buffer);
         if (key.length < 2 || key.data[0] != NAME) break;
+        if (kv_compare((kv_key){key.data + 1, key.length - 1}, after) <= 0) return damaged(db, nodes, &state->catalog);
         kv_entry *entry = (kv_entry *)(void *)to;
         *entry = (kv_entry){.value = {.offset = kv_walk_place(&walk).offset}, .key_length = key.length - 1};
         entry->next = (uint32_t)KV_ALIGN8(sizeof *entry + entry->key_length);
         memcpy(to + sizeof *entry, key.data + 1, entry->key_length);
+        memcpy(last, key.data + 1, entry->key_length);
+        after = (kv_key){last, entry->key_length};
         to += entry->next;
         capacity -= entry->next;
         ++*count;

@@ -64,6 +64,17 @@ void kv_cursors_end_transaction(kv_db *db) {
             (void)kv_cursor_close(db, handle);
 }
 
+/* In a damaged tree the keys may be out of order: a cursor still comes to its end. */
+static bool goes_on(const kv_cursor *cursor, const kv_walk *walk) {
+    uint8_t buffer[KV_KEY_MAX];
+    kv_key key = kv_walk_key(walk, buffer);
+    if (cursor->flags & KV_CURSOR_REVERSE)
+        return !cursor->has_stop || kv_compare(key, (kv_key){cursor->stop, cursor->stop_length}) < 0;
+    if (!cursor->has_start) return true;
+    int order = kv_compare(key, (kv_key){cursor->start, cursor->start_length});
+    return order > 0 || (order == 0 && !cursor->after_start);
+}
+
 static kv_status begin(const kv_cursor *cursor, kv_walk *walk) {
     kv_key start = {cursor->has_start ? cursor->start : NULL, cursor->start_length};
     kv_key stop = {cursor->has_stop ? cursor->stop : NULL, cursor->stop_length};
@@ -105,6 +116,7 @@ kv_status kv_cursor_next(kv_db *db, uint32_t handle, uint32_t limit, uint8_t *to
     kv_walk walk = {.nodes = cursor->file->nodes, .root = root};
     uint8_t *last = NULL;
     status = begin(cursor, &walk);
+    if (status == KV_OK && walk.valid && !goes_on(cursor, &walk)) status = kv_nodes_fail(walk.nodes, walk.path.steps[0].node);
     while (status == KV_OK && walk.valid && *count < limit && capacity >= sizeof(kv_entry) + KV_KEY_MAX) {
         kv_entry *entry = (kv_entry *)(void *)to;
         kv_key key = kv_walk_key(&walk, to + sizeof *entry);

@@ -34,5 +34,11 @@ void kv_last_key_set(kv_last_key *last, kv_key key) {
 }
 
 kv_status kv_last_key_seek(const kv_last_key *last, kv_walk *walk) {
-    return kv_walk_forward_from(walk, (kv_key){last->any ? last->data : NULL, last->length}, true);
+    kv_key key = {last->any ? last->data : NULL, last->length};
+    kv_status status = kv_walk_forward_from(walk, key, true);
+    if (status != KV_OK || !walk->valid || !last->any) return status;
+    uint8_t buffer[KV_KEY_MAX];
+    if (kv_compare(kv_walk_key(walk, buffer), key) > 0) return KV_OK;
+    walk->valid = false; /* keys out of order: the walk would not end */
+    return kv_nodes_fail(walk->nodes, walk->path.steps[0].node);
 }
