@@ -384,6 +384,28 @@ def backup(
 
 
 @app.command(epilog=console.EXIT_CODES_HELP)
+def repair(
+    database: Database,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="The new file, in DB's directory.", show_default=False)
+    ],
+    json: Json = False,
+) -> int:
+    """Salvage a damaged database into a new file; DB itself is not touched. Exit code 3 if something was lost."""
+    import kvwasi
+
+    report = kvwasi.repair(database, target)
+    if json:
+        facts = {name: value for name, value in asdict(report).items() if name != "problems"}
+        console.write_json({**facts, "lost": report.lost, "problems": len(report.problems)})
+    else:
+        for problem in report.problems:
+            console.write(f"offset {problem.offset}: {problem.kind} damaged, key {problem.key!r}\n".encode())
+        console.write(f"{report}\n".encode())
+    return console.EXIT_DATA if report.lost else 0
+
+
+@app.command(epilog=console.EXIT_CODES_HELP)
 def run(
     module: Annotated[str, typer.Argument(metavar="MODULE.wasm", help="A WASI preview1 program.")],
     arguments: Annotated[list[str] | None, typer.Argument(metavar="-- ARGS", help="Its arguments.")] = None,

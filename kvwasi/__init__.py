@@ -13,6 +13,7 @@ from kvwasi.backup import Backup
 from kvwasi.cursor import Cursor
 from kvwasi.errors import *  # noqa: F403
 from kvwasi.errors import KvError as error
+from kvwasi.repair import RepairReport, repair
 from kvwasi.savepoint import Savepoint
 from kvwasi.snapshot import Snapshot, SnapshotTable
 from kvwasi.store import Problem, Stats, Store, open
@@ -23,6 +24,7 @@ __all__ = [
     "Backup",
     "Cursor",
     "Problem",
+    "RepairReport",
     "Savepoint",
     "Snapshot",
     "SnapshotTable",
@@ -32,5 +34,6 @@ __all__ = [
     "Transaction",
     "error",
     "open",
+    "repair",
     *_errors.__all__,
 ]

@@ -169,6 +169,20 @@ typedef struct kv_problem {
     uint8_t key[48];
 } kv_problem;
 
+/* What kv_guest_repair_step has done so far; the problems follow it in the data buffer. */
+typedef struct kv_guest_repair_result {
+    uint64_t records;       /* salvaged: keys in the target */
+    uint64_t values_lost;   /* keys whose newest record or value is damaged */
+    uint64_t pages_lost;    /* the index could not be used for want of one; found until then */
+    uint64_t sectors_lost;  /* without a readable header */
+    uint64_t bytes_skipped; /* of the log, between records that are valid */
+    uint64_t left_out;      /* records of transactions that were not committed */
+    uint64_t uncertain;     /* records taken though damage hides whether they were committed */
+    uint64_t unnamed;       /* tables whose name is lost: "table-N" */
+    uint32_t index_used;
+    uint32_t may_reappear; /* deleted keys and older values may have come back */
+} kv_guest_repair_result;
+
 #ifdef __wasm__
 #define KV_EXPORT(name) __attribute__((export_name(#name)))
 #else
@@ -256,5 +270,12 @@ KV_EXPORT(kv_guest_check_step) kv_status kv_guest_check_step(void);
 KV_EXPORT(kv_guest_compact_begin) kv_status kv_guest_compact_begin(void);
 KV_EXPORT(kv_guest_compact_step) kv_status kv_guest_compact_step(uint32_t flags);
 KV_EXPORT(kv_guest_compact_abort) kv_status kv_guest_compact_abort(void);
+
+/* Salvage a damaged database into a new file, with no database open. begin: the path of the damaged one, then that of the new one,
+ * which must not exist (KV_EXISTS), in the data buffer. step: KV_AGAIN, then KV_SYNC_FIRST twice as for compact, then KV_OK; each puts a
+ * kv_guest_repair_result and block.count kv_problem behind it into the data buffer. abort after an error or before the end. */
+KV_EXPORT(kv_guest_repair_begin) kv_status kv_guest_repair_begin(uint32_t source_length, uint32_t target_length);
+KV_EXPORT(kv_guest_repair_step) kv_status kv_guest_repair_step(uint32_t flags);
+KV_EXPORT(kv_guest_repair_abort) kv_status kv_guest_repair_abort(void);
 
 #endif

@@ -1,7 +1,7 @@
 /* The guest's ABI over the one database that a guest holds: arguments out of the block, results into it. */
 #include <stdlib.h>
 
-#include "db.h"
+#include "repair.h"
 
 static kv_db *db;
 static kv_guest_block block;
@@ -227,3 +227,39 @@ kv_status kv_guest_compact_step(uint32_t flags) {
 }
 
 kv_status kv_guest_compact_abort(void) { return db == NULL ? KV_CLOSED : answer(kv_compact_abort(db)); }
+
+static kv_repair *repair;
+
+kv_status kv_guest_repair_begin(uint32_t source_length, uint32_t target_length) {
+    if (db != NULL || repair != NULL) return KV_BUSY;
+    if (source_length >= KV_PATH_MAX || target_length >= KV_PATH_MAX) return KV_INVALID;
+    static char source[KV_PATH_MAX], target[KV_PATH_MAX];
+    memcpy(source, data, source_length);
+    memcpy(target, data + source_length, target_length);
+    source[source_length] = target[target_length] = 0;
+    if (strlen(source) != source_length || strlen(target) != target_length) return KV_INVALID;
+    return kv_repair_begin(source, target, block.random_seed, block.cache_bytes, &repair);
+}
+
+kv_status kv_guest_repair_step(uint32_t flags) {
+    if (repair == NULL) return KV_INVALID;
+    kv_problem *problems = (kv_problem *)(void *)(data + sizeof(kv_guest_repair_result));
+    uint32_t capacity = (sizeof data - sizeof(kv_guest_repair_result)) / sizeof *problems;
+    kv_status status = kv_repair_step(repair, flags, problems, capacity, &block.count);
+    memcpy(data, &repair->result, sizeof repair->result);
+    if (status == KV_SYNC_FIRST) block.fd = repair->target->file->fd;
+    if (status >= KV_INVALID) {
+        block.position = repair->error.offset;
+        block.os_error = repair->error.os_error;
+        block.detail = repair->error.detail;
+    }
+    return status;
+}
+
+kv_status kv_guest_repair_abort(void) {
+    if (repair == NULL) return KV_INVALID;
+    kv_repair_free(repair);
+    repair = NULL;
+    block.fd = -1;
+    return KV_OK;
+}

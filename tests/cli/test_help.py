@@ -22,6 +22,7 @@ COMMANDS = [
     "check",
     "compact",
     "backup",
+    "repair",
     "run",
     "bench",
     "crashtest",

@@ -75,7 +75,10 @@ typedef struct kve_failure {
     X(check_step)                                                                                            \
     X(compact_begin)                                                                                         \
     X(compact_step)                                                                                          \
-    X(compact_abort)
+    X(compact_abort)                                                                                         \
+    X(repair_begin)                                                                                          \
+    X(repair_step)                                                                                           \
+    X(repair_abort)
 
 typedef enum kve_export {
 #define KVE_EXPORT_ENUM(name) KVE_##name,

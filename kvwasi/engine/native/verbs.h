@@ -120,4 +120,12 @@ int kve_check(kve_session *session, kv_problem **out, size_t *count, kve_failure
 /* The caller has its turn, and gives it back afterwards. */
 int kve_compact(kve_session *session, kve_failure *failure);
 
+/* --- repair.c --- */
+
+int kve_repair_begin(kve_session *session, const char *source, uint32_t source_length, const char *target,
+                     uint32_t target_length, kve_failure *failure);
+int kve_repair_step(kve_session *session, uint32_t *flags, kv_guest_repair_result *result, kv_problem *problems,
+                    size_t capacity, size_t *count, kve_failure *failure);
+void kve_repair_end(kve_session *session);
+
 #endif
