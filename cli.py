@@ -391,7 +391,7 @@ def repair(
     ],
     json: Json = False,
 ) -> int:
-    """Salvage a damaged database into a new file; DB itself is not touched. Exit code 3 if something was lost."""
+    """Salvage a damaged database into a new file; DB is only read. Exit code 3 if something was lost."""
     import kvwasi
 
     report = kvwasi.repair(database, target)
@@ -402,7 +402,9 @@ def repair(
         for problem in report.problems:
             console.write(f"offset {problem.offset}: {problem.kind} damaged, key {problem.key!r}\n".encode())
         console.write(f"{report}\n".encode())
-    return console.EXIT_DATA if report.lost else 0
+    if report.lost:
+        return console.complain(console.EXIT_DATA, f"{database}: not everything could be salvaged")
+    return 0
 
 
 @app.command(epilog=console.EXIT_CODES_HELP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from kvwasi.engine import _engine, module
 from kvwasi.store import Problem, StrPath, _acquire
@@ -95,11 +96,14 @@ def repair(path: StrPath, target: StrPath, *, cache_bytes: int = 256 << 20) -> R
             raise ValueError(f"the new file is to be made in {directory}")
         lock = _acquire(target, "c")
         try:
-            names = [b"/" + os.fsencode(os.path.basename(name)) for name in (source.path, real)]
-            counts, found = _engine.repair(source.path, os.fsencode(directory), *names, cache_bytes)
+            old, new = (b"/" + os.fsencode(os.path.basename(name)) for name in (source.path, real))
+            counts, found = _engine.repair(source.path, os.fsencode(directory), old, new, cache_bytes)
         finally:
             lock.release()
     finally:
         source.release()
-    facts = {name: bool(n) if name in ("index_used", "may_reappear") else n for name, n in counts.items()}
+    facts: dict[str, Any] = {
+        **counts,
+        **{name: bool(counts[name]) for name in ("index_used", "may_reappear")},
+    }
     return RepairReport(**facts, problems=[Problem(*problem) for problem in found])

@@ -158,3 +158,15 @@ def test_compact_gives_space_back(kv, tmp_path: Path) -> None:
     assert facts["file_bytes"] == (tmp_path / "a.kv").stat().st_size
     assert facts["file_bytes"] < facts["file_bytes_before"] - (2 << 20)
     assert kv("list", "a.kv").stdout == b"small\n"
+
+
+def test_repair(kv, tmp_path: Path) -> None:
+    kv("put", "a.kv", "key", "value")
+    assert b"1 records salvaged" in kv("repair", "a.kv", "b.kv").stdout
+    assert kv("get", "b.kv", "key").stdout == b"value"
+    data = bytearray((tmp_path / "a.kv").read_bytes())
+    data[data.index(b"keyvalue") + 3] ^= 1
+    (tmp_path / "a.kv").write_bytes(data)
+    assert json.loads(kv("repair", "a.kv", "c.kv", "--json", code=3).stdout)["lost"] is True
+    assert kv("list", "c.kv").stdout == b""
+    kv("repair", "a.kv", "c.kv", code=3)
