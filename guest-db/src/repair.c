@@ -355,6 +355,7 @@ kv_status kv_repair_step(kv_repair *r, uint32_t flags, kv_problem *problems, uin
     r->capacity = capacity;
     r->count = count;
     kv_status status = KV_OK;
+    bool named;
     switch (r->phase) {
     case PHASE_OPEN: status = open_source(r); break;
     case PHASE_INDEX: status = take_index(r); break;
@@ -368,7 +369,7 @@ kv_status kv_repair_step(kv_repair *r, uint32_t flags, kv_problem *problems, uin
     case PHASE_WRITE: status = write_index(r); break;
     case PHASE_FLUSH: status = flags & KV_BARRIER_DONE ? flushed(r) : KV_SYNC_FIRST; break;
     default:
-        status = kv_install_file(r->target->file, r->temporary, r->to, false);
+        status = kv_install_file(r->target->file, r->temporary, r->to, false, &named);
         if (status == KV_OK) return KV_OK;
     }
     if (status == KV_OK || status == KV_AGAIN) return KV_AGAIN;
