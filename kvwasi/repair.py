@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvwasi.engine import _engine, module
-from kvwasi.store import Problem, StrPath, _acquire
+from kvwasi.store import Problem, StrPath, acquire
 from kvwasi.wasi.filelock import locate
 
 
@@ -86,7 +86,7 @@ def repair(path: StrPath, target: StrPath, *, cache_bytes: int = 256 << 20) -> R
     (1, False)
     """
     module.ensure_loaded()
-    source = _acquire(path, "r")
+    source = acquire(path, "r")
     try:
         real, there = locate(target)
         if there:
@@ -94,7 +94,7 @@ def repair(path: StrPath, target: StrPath, *, cache_bytes: int = 256 << 20) -> R
         directory = os.path.dirname(source.path)
         if os.path.dirname(real) != directory:
             raise ValueError(f"the new file is to be made in {directory}")
-        lock = _acquire(target, "c")
+        lock = acquire(target, "c")
         try:
             old, new = (b"/" + os.fsencode(os.path.basename(name)) for name in (source.path, real))
             counts, found = _engine.repair(source.path, os.fsencode(directory), old, new, cache_bytes)
