@@ -33,11 +33,13 @@ class PlainDatabase:
         self._write(self._data, path)
         self._expect(OK, self._call("kv_guest_open", len(path), OPEN_CREATE, 0))
 
-    def put(self, key: bytes, value: bytes) -> None:
+    def put(self, key: bytes, value: bytes, *, durable: bool = True) -> None:
         self._write(self._block + BLOCK_HEAD.size, key)
         self._write(self._data, value)
-        self._expect(NEEDS_SYNC, self._call("kv_guest_put", 0, len(key), len(value), DURABLE))
-        self._expect(OK, self._call("kv_guest_flush"))
+        status = self._call("kv_guest_put", 0, len(key), len(value), DURABLE if durable else 0)
+        self._expect(NEEDS_SYNC if durable else OK, status)
+        if durable:
+            self._expect(OK, self._call("kv_guest_flush"))
 
     def delete(self, key: bytes) -> None:
         self._write(self._block + BLOCK_HEAD.size, key)

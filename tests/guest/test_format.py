@@ -1,62 +1,149 @@
 """FORMAT.md describes the file: its example is what the engine writes, a reader made from it works."""
 
+import random
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import xxhash
 from format_reader import Database
 from plain_driver import PlainDatabase
 
-FORMAT = Path(__file__).parents[2] / "guest-db" / "FORMAT.md"
-PARTS = {"superblock 0": (0, 128), "sector 0": (8192, 64), "record": (8192 + 128, 56)}
+import kvwasi
+
+GUEST = Path(__file__).parents[2] / "guest-db"
+FORMAT = GUEST / "FORMAT.md"
+MANY = 50_000
+Content = dict[bytes, bytes]
 
 
-def hexdump(data: bytes) -> str:
-    """The three parts that FORMAT.md shows, 16 bytes a line with their file offset."""
-    lines = []
-    for name, (start, length) in PARTS.items():
-        lines.append(f"{name}:")
-        for at in range(start, start + length, 16):
-            lines.append(f"{at:06x}  {data[at : min(at + 16, start + length)].hex(' ')}")
-    return "\n".join(lines)
+# --- the worked example ---
 
 
-def example(directory: Path) -> bytes:
+def lines(name: str, data: bytes, start: int, length: int) -> list[str]:
+    """A part as FORMAT.md shows it: 16 bytes a line with their file offset, zeros at its end left out."""
+    part = data[start : start + length]
+    shown = -(-len(part.rstrip(b"\0")) // 16) * 16
+    rows = range(0, shown, 16)
+    return [f"{name}:", *(f"{start + at:06x}  {part[at : at + 16].hex(' ')}" for at in rows)]
+
+
+def examples(directory: Path) -> tuple[bytes, bytes]:
+    """The file after one put, and after two thousand more and the checkpoint of a close."""
     database = PlainDatabase(directory, "example.kv", random_seed=2026)
     database.put(b"hello", b"world")
-    return (directory / "example.kv").read_bytes()
+    small = (directory / "example.kv").read_bytes()
+    for _ in range(2000):
+        database.put(b"hello", b"world", durable=False)
+    database.close()
+    return small, (directory / "example.kv").read_bytes()
+
+
+def hexdump(directory: Path) -> str:
+    small, large = examples(directory)
+    newest = Database(directory / "example.kv").super
+    shown = [
+        *lines("superblock 0", small, 0, 256),
+        *lines("sector 0", small, 8192, 64),
+        *lines("record", small, 8192 + 128, 56),
+        *lines(f"superblock {newest.sequence % 2}", large, newest.sequence % 2 * 4096, 256),
+    ]
+    node = large[newest.root_page * 4096 : (newest.root_page + 1) * 4096]
+    heap = int.from_bytes(node[4:6], "little") // 16 * 16
+    start = newest.root_page * 4096
+    shown += lines("node", large, start, 112) + lines("its heap", large, start + heap, 4096 - heap)
+    return "\n".join(shown + lines("map", large, newest.map_page * 4096, 4096))
 
 
 def test_worked_example_is_what_the_engine_writes(tmp_path: Path) -> None:
     found = re.search(r"```hexdump\n(.*?)\n```", FORMAT.read_text(), re.DOTALL)
     assert found is not None
-    assert found[1] == hexdump(example(tmp_path))
+    assert found[1] == hexdump(tmp_path)
 
 
 def test_sums_of_the_example_follow_the_text(tmp_path: Path) -> None:
-    data = example(tmp_path)
-    assert int.from_bytes(data[:8], "little") == xxhash.xxh64_intdigest(data[8:128], 0)
+    data, _ = examples(tmp_path)
+    assert int.from_bytes(data[:8], "little") == xxhash.xxh64_intdigest(data[8:256], 0)
     identity = int.from_bytes(data[56:64], "little")
     assert int.from_bytes(data[8192:8200], "little") == xxhash.xxh64_intdigest(data[8200:8256], identity)
     assert data[8192:8256] == data[8256:8320]
 
 
-def test_a_reader_made_from_the_text_reads_databases(tmp_path: Path) -> None:
-    database = PlainDatabase(tmp_path, "some.kv")
-    expected = {}
-    for i in range(300):
-        key, value = b"key%d" % (i * 7 % 90), b"v%d" % i * (i % 40)
-        database.put(key, value)
-        expected[key] = value
-        if i % 11 == 3:
-            database.delete(key)
-            del expected[key]
-    assert Database(tmp_path / "some.kv").items == expected
-    assert database.keys() == sorted(expected)
-    database.close()
-    again = PlainDatabase(tmp_path, "some.kv")  # writes on in place, behind the close mark
-    again.put(b"more", b"!")
-    assert Database(tmp_path / "some.kv").items == expected | {b"more": b"!"}
-    del again  # neither synced nor closed: the next opening rewrites what is not proven into a fresh sector
-    PlainDatabase(tmp_path, "some.kv").put(b"and", b"more")
-    assert Database(tmp_path / "some.kv").items == expected | {b"more": b"!", b"and": b"more"}
+# --- the reader ---
+
+
+def assert_same(path: Path) -> Database:
+    """The reader lists a closed file as the engine does."""
+    found = Database(path)
+    with kvwasi.open(path, "r") as store:
+        assert found.items == dict(store)
+        tables = {name: dict(store.table(name)) for name in store.tables()}
+    assert {name.decode(): items for name, items in found.tables.items()} == tables
+    return found
+
+
+def content(count: int, seed: int = 1, longest: int = 60) -> Content:
+    rng = random.Random(seed)
+    keys = [b"%s/%08d" % (rng.choice([b"a", b"long-common-prefix", b"z" * 40]), n) for n in range(count)]
+    return {key: rng.randbytes(rng.randrange(longest)) for key in keys}
+
+
+def write_empty(store: kvwasi.Store) -> None:
+    pass
+
+
+def write_few(store: kvwasi.Store) -> None:
+    store.put_many(content(20))
+    store["one"] = "more"
+
+
+def write_many(store: kvwasi.Store) -> None:
+    store.put_many(content(MANY))
+
+
+def write_deleted(store: kvwasi.Store) -> None:
+    store.put_many(content(MANY))
+    with store.transaction() as txn:
+        for key in list(content(MANY))[:-100]:
+            del txn[key]
+
+
+def write_large(store: kvwasi.Store) -> None:
+    rng = random.Random(2)
+    for n in range(12):
+        store[b"large%d" % (n % 5)] = rng.randbytes(65_530 + n * 200_000)
+        store[b"longest" * 140 + b"%d" % n] = rng.randbytes(65_536)
+
+
+def write_tables(store: kvwasi.Store) -> None:
+    for name in ("one", "two", "gone"):
+        store.table(name).put_many(content(MANY // 10, len(name)))
+    store.table("empty")
+    store.drop_table("gone")
+    store.table("after").put_many(content(10))
+
+
+def write_compacted(store: kvwasi.Store) -> None:
+    write_deleted(store)
+    write_tables(store)
+    store.compact()
+    store["after"] = "it"
+
+
+SHAPES = [write_empty, write_few, write_many, write_deleted, write_large, write_tables, write_compacted]
+
+
+@pytest.mark.parametrize("write", SHAPES)
+def test_the_reader_lists_what_the_engine_lists(tmp_path: Path, write: Callable[[kvwasi.Store], None]) -> None:
+    path = tmp_path / "some.kv"
+    with kvwasi.open(path, sync="none") as store:
+        write(store)
+        live = dict(store)
+        shutil.copy(path, tmp_path / "tail.kv")  # no checkpoint of a close, no durable tail
+    if write in (write_few, write_empty, write_many, write_deleted, write_large):
+        assert Database(tmp_path / "tail.kv").items == live
+    found = assert_same(path)
+    assert (found.super.map_page != 0) == (write not in (write_empty, write_few))
+    assert_same(tmp_path / "tail.kv")
