@@ -107,7 +107,7 @@ class Database:
         self.pages_a_sector = self.sector_bytes // PAGE
         self.used_pages: set[int] = set()
         self.seen_pages: set[int] = set()
-        self.replayed = 0  # records
+        self.replayed = self.undone = 0  # records behind the checkpoint
         self.sectors = self._sectors(self._map())
         self.contents = {0: Table(b"", self._tree(self.super.root_page, self.super.root_height))}
         assert len(self.contents[0].places) == self.super.root_count
@@ -117,12 +117,17 @@ class Database:
 
     @property
     def items(self) -> dict[bytes, bytes]:
-        return {key: self._value(place) for key, place in self.contents[0].places.items()}
+        return self._values(self.contents[0].places)
 
     @property
     def tables(self) -> dict[bytes, dict[bytes, bytes]]:
         named = {table.name: table for number, table in self.contents.items() if number}
-        return {name: {key: self._value(place) for key, place in t.places.items()} for name, t in named.items()}
+        return {
+            name: {key: self._value(place) for key, place in t.places.items()} for name, t in named.items()
+        }
+
+    def _values(self, places: dict[bytes, Place]) -> dict[bytes, bytes]:
+        return {key: self._value(place) for key, place in places.items()}
 
     def _value(self, place: Place) -> bytes:
         value = self.data[place.offset : place.offset + place.length]
@@ -316,6 +321,7 @@ class Database:
         counting: list[tuple[int, Record]] = []
         for number, record in enumerate(records):
             if record.type == UNDO:
+                self.undone += 1
                 counting = [(n, r) for n, r in counting if n < record.value_length]
             else:
                 counting.append((number, record))

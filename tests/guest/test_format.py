@@ -17,13 +17,14 @@ GUEST = Path(__file__).parents[2] / "guest-db"
 FORMAT = GUEST / "FORMAT.md"
 MANY = 50_000
 Content = dict[bytes, bytes]
+Write = Callable[[kvwasi.Store], None]
 
 
 # --- the worked example ---
 
 
 def lines(name: str, data: bytes, start: int, length: int) -> list[str]:
-    """A part as FORMAT.md shows it: 16 bytes a line with their file offset, zeros at its end left out."""
+    """A part as FORMAT.md shows it: 16 bytes a line with their file offset, no zeros at its end."""
     part = data[start : start + length]
     shown = -(-len(part.rstrip(b"\0")) // 16) * 16
     rows = range(0, shown, 16)
@@ -50,10 +51,10 @@ def hexdump(directory: Path) -> str:
         *lines("record", small, 8192 + 128, 56),
         *lines(f"superblock {newest.sequence % 2}", large, newest.sequence % 2 * 4096, 256),
     ]
-    node = large[newest.root_page * 4096 : (newest.root_page + 1) * 4096]
-    heap = int.from_bytes(node[4:6], "little") // 16 * 16
     start = newest.root_page * 4096
-    shown += lines("node", large, start, 112) + lines("its heap", large, start + heap, 4096 - heap)
+    heap = int.from_bytes(large[start + 4 : start + 6], "little")
+    shown += lines("node", large, start, 24)  # up to its sum, which covers unused bytes
+    shown += lines("its slot", large, start + 96, 8) + lines("its heap", large, start + heap, 4096 - heap)
     return "\n".join(shown + lines("map", large, newest.map_page * 4096, 4096))
 
 
@@ -136,7 +137,9 @@ SHAPES = [write_empty, write_few, write_many, write_deleted, write_large, write_
 
 
 @pytest.mark.parametrize("write", SHAPES)
-def test_the_reader_lists_what_the_engine_lists(tmp_path: Path, write: Callable[[kvwasi.Store], None]) -> None:
+def test_the_reader_lists_what_the_engine_lists(
+    tmp_path: Path, write: Callable[[kvwasi.Store], None]
+) -> None:
     path = tmp_path / "some.kv"
     with kvwasi.open(path, sync="none") as store:
         write(store)
@@ -147,3 +150,111 @@ def test_the_reader_lists_what_the_engine_lists(tmp_path: Path, write: Callable[
     found = assert_same(path)
     assert (found.super.map_page != 0) == (write not in (write_empty, write_few))
     assert_same(tmp_path / "tail.kv")
+
+
+def test_moved_records_and_sectors_used_again(tmp_path: Path) -> None:
+    path, expected = tmp_path / "some.kv", {}
+    rng = random.Random(3)
+    with kvwasi.open(path, sync="none", sector_bytes=256 << 10) as store:
+        for turn in range(40):
+            some = {b"%d" % rng.randrange(400): rng.randbytes(rng.randrange(6000)) for _ in range(300)}
+            store.put_many(some)
+            expected |= some
+            store.sync()
+            if turn % 10 == 9:
+                shutil.copy(path, tmp_path / "open.kv")
+                assert Database(tmp_path / "open.kv").items == expected
+        assert store.stats().erases > 0
+    assert assert_same(path).items == expected
+
+
+def test_savepoints_and_rollbacks_in_the_tail(tmp_path: Path) -> None:
+    path = tmp_path / "some.kv"
+    with kvwasi.open(path) as store:
+        store["first"] = "1"
+        with store.transaction() as txn:
+            for turn in range(6):
+                txn[f"outer{turn}"] = b"x" * 400
+                inner = txn.savepoint()
+                with inner:
+                    for n in range(1000):
+                        txn[f"inner{turn}/{n}"] = b"y" * 200
+                    txn.table(f"table{turn}")[b"k"] = b"v"
+                    if turn % 2:
+                        inner.rollback()
+        with pytest.raises(ZeroDivisionError), store.transaction() as txn:
+            txn.put_many(content(5000))
+            raise ZeroDivisionError
+        store["last"] = "2"
+        live = dict(store)
+        shutil.copy(path, tmp_path / "tail.kv")
+    data = (tmp_path / "tail.kv").read_bytes()
+    found = Database(tmp_path / "tail.kv")
+    assert found.items == live and found.replayed > 0
+    assert sorted(found.tables) == [b"table0", b"table2", b"table4"]
+    assert found.undone > 0, len(data)
+    assert_same(path)
+
+
+def test_small_commits_of_a_plain_host(tmp_path: Path) -> None:
+    database = PlainDatabase(tmp_path, "some.kv")
+    expected = {}
+    for i in range(300):
+        key, value = b"key%d" % (i * 7 % 90), b"v%d" % i * (i % 40)
+        database.put(key, value)
+        expected[key] = value
+        if i % 11 == 3:
+            database.delete(key)
+            del expected[key]
+    assert Database(tmp_path / "some.kv").items == expected
+    assert database.keys() == sorted(expected)
+    database.close()
+    again = PlainDatabase(tmp_path, "some.kv")  # goes on in place
+    again.put(b"more", b"!")
+    assert Database(tmp_path / "some.kv").items == expected | {b"more": b"!"}
+    del again  # neither synced nor closed: the next opening rewrites what is not proven into a fresh sector
+    PlainDatabase(tmp_path, "some.kv").put(b"and", b"more")
+    assert Database(tmp_path / "some.kv").items == expected | {b"more": b"!", b"and": b"more"}
+
+
+@pytest.mark.parametrize("part", ["node", "map", "superblock"])
+def test_the_reader_notices_damage(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "some.kv"
+    with kvwasi.open(path, sync="none") as store:
+        write_many(store)
+    found = Database(path).super
+    data = bytearray(path.read_bytes())
+    at = {"node": found.root_page * 4096 + 2000, "map": found.map_page * 4096 + 40, "superblock": 100}[part]
+    for start in [at, 4096 + at] if part == "superblock" else [at]:
+        data[start] ^= 1
+    path.write_bytes(data)
+    with pytest.raises((AssertionError, ValueError)):
+        Database(path)
+
+
+# --- the tables of offsets ---
+
+TABLES = {  # prefix of the constants: where FORMAT.md's table begins, names that only one of the two has
+    "SB": ("## Superblock", set()),
+    "SH": ("## Sectors", set()),
+    "PG": ("**Nodes**", {"used", "count", "heap", "dead", "prefix", "first", "hints", "slots"}),
+    "MP": ("**The space map**", {"page", "sum", "data"}),
+    "ME": ("| offset in the entry", set()),
+    "RH": ("## Records", set()),
+}
+
+
+@pytest.mark.parametrize("prefix", TABLES)
+def test_the_tables_have_the_offsets_of_the_code(prefix: str) -> None:
+    begin, others = TABLES[prefix]
+    table = re.search(
+        re.escape(begin) + r".*?(^\| \d.*?)^(?!\|)", FORMAT.read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert table is not None
+    rows = re.findall(r"^\| (\d+) \| [\d *count]+ \| (\w+) ", table[1], re.MULTILINE)
+    source = (GUEST / "src" / "format.h").read_text()
+    defined = re.findall(rf"^#define KV_{prefix}_(\w+) +(\d+)(?!\w)", source, re.MULTILINE)
+    constants = {(int(at), name.lower()) for name, at in defined if not name.startswith("RESERVED")}
+    assert len(constants) > 3
+    different = constants ^ {(int(at), name) for at, name in rows}
+    assert {name for _, name in different} == others
