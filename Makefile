@@ -66,7 +66,7 @@ torture: $(STAMPS)/installed ## kill a writer thousands of times; all that was a
 	@$(BIN)/python tests/store/torture.py build/torture
 
 dev: $(STAMPS)/requirements ## editable install: importing kvwasi rebuilds what has changed
-	$(BIN)/pip install -qq --no-build-isolation --no-deps --editable .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install -qq --no-build-isolation --no-deps --editable .
 	@rm -f $(STAMPS)/installed
 
 clean: ## remove what the other targets made
