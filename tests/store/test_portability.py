@@ -1,7 +1,10 @@
 """The engine is an ordinary WASI program: the same file under wasmtime-py's own WASI, with a plain driver."""
 
+import json
 import os
+import shutil
 import struct
+import subprocess
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -174,3 +177,51 @@ def test_written_here_read_there(path: Path) -> None:
     with kvwasi.open(path) as store:
         assert dict(store) == {**CONTENT, b"more": b"1"}
         assert dict(store.table("t")) == {**CONTENT, b"more": b"2"}
+
+
+# --- Node.js ---
+
+NODE = shutil.which("node")
+
+
+def run_node(path: Path, content: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Put `content` with Node's own WASI; what the database then has."""
+    assert NODE is not None
+    driver = Path(__file__).parents[1] / "guest" / "node_driver.mjs"
+    command = [
+        NODE,
+        "--no-warnings",
+        str(driver),
+        str(files("kvwasi") / "kv.wasm"),
+        str(path.parent),
+        path.name,
+    ]
+    pairs = json.dumps([[key.hex(), value.hex()] for key, value in content.items()])
+    run = subprocess.run(command, input=pairs, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+    found = [(bytes.fromhex(key), bytes.fromhex(value)) for key, value in json.loads(run.stdout)]
+    assert found == sorted(found)
+    return dict(found)
+
+
+def has_wasi() -> bool:
+    """Node before version 20 has another interface."""
+    probe = 'import("node:wasi").then(w => new w.WASI({version: "preview1"}).getImportObject())'
+    run = subprocess.run([NODE or "node", "-e", probe], capture_output=True) if NODE else None
+    return run is not None and run.returncode == 0
+
+
+@pytest.mark.skipif(not has_wasi(), reason="needs node with node:wasi")
+def test_node_writes_and_reads_the_same_files(path: Path) -> None:
+    small = {key: value for key, value in CONTENT.items() if len(value) <= 65_536}
+    assert run_node(path, small) == small
+    with kvwasi.open(path) as store:
+        assert dict(store) == small
+        assert store.check() == []
+        store.put_many(CONTENT)
+        store["passing"] = "x"
+        del store["passing"]
+    assert run_node(path, {b"more": b"1"}) == {**CONTENT, b"more": b"1"}
+    with kvwasi.open(path, "r") as store:
+        assert dict(store) == {**CONTENT, b"more": b"1"}
+        assert store.stats().recovered_commits == 0
