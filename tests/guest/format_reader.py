@@ -9,14 +9,13 @@ import xxhash
 
 PAGE, SECTORS, DATA = 4096, 8192, 128
 LOG, VALUES, INDEX, INSIDE = 1, 2, 3, 255
-PUT, DELETE, COMMIT, TABLE, DROP, UNDO = 1, 2, 3, 6, 7, 8
+PUT, DELETE, COMMIT, VALUE, TABLE, DROP, UNDO = 1, 2, 3, 5, 6, 7, 8
 ENDS_COMMIT, EXTERNAL = 1, 2
 MULTIPLIER, MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 SECTOR_MAGIC, MAP_MAGIC = 0x5365766B, 0x4D65766B
 
 
 class Superblock(NamedTuple):
-    FORMAT = struct.Struct("<Q8sIIQQQQQQQIIQIIQIIQIIQQQQ88x")  # type: ignore[misc]
     sum: int
     magic: bytes
     version: int
@@ -84,6 +83,7 @@ class Table:
     places: dict[bytes, Place] = field(default_factory=dict)
 
 
+SUPERBLOCK = struct.Struct("<Q8sIIQQQQQQQIIQIIQIIQIIQQQQ88x")
 HEADER = struct.Struct("<QIHHIIQQQQI4x")
 RECORD = struct.Struct("<IIQQIIIHBB")
 NODE = struct.Struct("<BBHHHHHIIIQ64s")
@@ -121,22 +121,35 @@ class Database:
 
     @property
     def tables(self) -> dict[bytes, dict[bytes, bytes]]:
-        named = {table.name: table for number, table in self.contents.items() if number}
-        return {
-            name: {key: self._value(place) for key, place in t.places.items()} for name, t in named.items()
-        }
+        return {t.name: self._values(t.places) for number, t in self.contents.items() if number}
 
     def _values(self, places: dict[bytes, Place]) -> dict[bytes, bytes]:
-        return {key: self._value(place) for key, place in places.items()}
+        return {key: self._value(key, place) for key, place in places.items()}
 
-    def _value(self, place: Place) -> bytes:
+    def _value(self, key: bytes, place: Place) -> bytes:
+        self._check_record(key, place)
         value = self.data[place.offset : place.offset + place.length]
         assert len(value) == place.length and low_half(value, 0) == place.sum
         return value
 
+    def _check_record(self, key: bytes, place: Place) -> None:
+        """What stands in front of a value is the header and key of its record, valid in its sector."""
+        begin = place.offset - len(key) - RECORD.size
+        number = (begin - SECTORS) // self.sector_bytes
+        while number not in self.sectors:  # within a run
+            number -= 1
+        sector, base = self.sectors[number], SECTORS + number * self.sector_bytes
+        assert begin < base + sector.span * self.sector_bytes
+        total, *_, length, value_sum, _, _, kind, flags = RECORD.unpack_from(self.data, begin)
+        seed = sector.salt ^ ((sector.generation * self.sector_bytes + begin - base) * MULTIPLIER & MASK)
+        assert total == low_half(self.data[begin + 4 : place.offset], seed)
+        assert self.data[begin + RECORD.size : place.offset] == key and not flags & EXTERNAL
+        assert (length, value_sum) == (place.length, place.sum)
+        assert (sector.type, kind) in ((LOG, PUT), (VALUES, VALUE))
+
     def _superblock(self, at: int) -> Superblock | None:
         raw = self.data[at : at + 256]
-        found = Superblock(*Superblock.FORMAT.unpack(raw))
+        found = Superblock(*SUPERBLOCK.unpack(raw))
         valid = found.magic == b"kvwasi\r\n" and found.sum == xxhash.xxh64_intdigest(raw[8:], 0)
         return found if valid else None
 

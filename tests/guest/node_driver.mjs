@@ -1,5 +1,5 @@
 // Drive the guest with Node's own WASI: node node_driver.mjs kv.wasm DIRECTORY NAME
-// Puts each [key, value] (hex) of a JSON list on stdin as a durable commit; prints the whole content the same way.
+// Puts each [key, value] (hex) of a JSON list on stdin as a durable commit, prints the content the same way.
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { WASI } from "node:wasi";
@@ -35,7 +35,8 @@ function* entries() {
     const count = word(block + COUNT_AT);
     if (count === 0) break;
     for (let i = 0, at = data; i < count; i++, at += word(at + 28)) {
-      const length = word(at + 8), value = Buffer.alloc(length), offset = Number(bytes(at, 8).readBigUInt64LE());
+      const offset = Number(bytes(at, 8).readBigUInt64LE()), length = word(at + 8);
+      const value = Buffer.alloc(length);
       if (word(at + 16) === IN_FILE) readSync(file, value, 0, length, offset);
       else bytes(offset, length).copy(value);
       yield [bytes(at + 32, word(at + 24)).toString("hex"), value.toString("hex")];
