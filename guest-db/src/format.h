@@ -1,4 +1,4 @@
-/* The bytes on disk: every offset and limit, once. FORMAT.md explains them; test/test_format.c holds both together.
+/* The bytes on disk: every offset and limit, once. FORMAT.md explains them; tests/guest/test_format.py holds both together.
  * All numbers are little-endian. */
 #ifndef KV_FORMAT_H
 #define KV_FORMAT_H

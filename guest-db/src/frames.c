@@ -94,6 +94,8 @@ void kv_node_change(kv_nodes *nodes, kv_node *node) { set_dirty(nodes, node->fra
 static void encode(const kv_file *file, const kv_node *node, uint8_t *to) {
     memcpy(to, node, KV_NODE_BYTES);
     kv_node *copy = (kv_node *)(void *)to;
+    uint32_t slots_end = KV_NODE_HEADER_BYTES + copy->count * (uint32_t)sizeof(kv_slot);
+    memset(to + slots_end, 0, copy->heap - slots_end); /* whatever lay in this memory before */
     copy->used = 0;
     copy->frame = 0;
     copy->sum = kv_page_sum(file, copy->page, to);
