@@ -184,19 +184,19 @@ static void run(uint64_t seed, uint32_t commits, uint32_t sync_every, bool large
 }
 
 static void test_synced_commits(void) {
-    run(1, 16, 1, false, false);
+    run(1, 10, 1, false, false);
 }
 static void test_commits_between_syncs(void) {
-    run(3, 20, 7, false, false);
+    run(3, 14, 7, false, false);
 }
 static void test_large_values(void) {
-    run(5, 10, 1, true, false);
-    run(6, 10, 4, true, false);
+    run(5, 6, 1, true, false);
+    run(6, 6, 4, true, false);
 }
 
 static void test_collection(void) {
-    run(8, 12, 1, false, true);
-    run(9, 12, 4, true, true);
+    run(8, 5, 1, false, true);
+    run(9, 6, 4, true, true);
     CHECK(sectors_used_again > 0);
 }
 
