@@ -207,13 +207,6 @@ kv_status kv_nodes_ready(kv_nodes *nodes, uint32_t count) {
     return KV_OK;
 }
 
-void kv_nodes_drop_clean(kv_nodes *nodes) {
-    for (uint32_t frame = 0; frame < nodes->frames; frame++) {
-        kv_node *node = frame_at(nodes, frame);
-        if (node->page != 0 && !nodes->dirty[frame]) release(nodes, node);
-    }
-}
-
 uint32_t kv_frames_spared(const kv_file *file) {
     return file == NULL || file->read_only || file->urgent ? 0 : KV_SPARE_PAGES;
 }

@@ -134,7 +134,6 @@ bool kv_nodes_holds(const kv_nodes *nodes, uint32_t page);
 /* What the page holds cannot be a part of the tree: KV_CORRUPT, with its offset. */
 kv_status kv_nodes_fail(kv_nodes *nodes, uint32_t page);
 uint8_t *kv_nodes_load(kv_nodes *nodes, uint32_t page);
-void kv_nodes_drop_clean(kv_nodes *nodes); /* for tests: everything comes from the file again */
 
 static inline kv_pages *kv_pages_of(const kv_nodes *nodes, uint32_t page) {
     return &nodes->sectors[(page - KV_FIRST_PAGE) >> nodes->shift];

@@ -293,7 +293,7 @@ static void mark_page(void *context, uint32_t page) {
 }
 
 /* What only the checkpoint of the other slot refers to stays as it is, until that slot has been written again. */
-static kv_status keep_other(recovery *r, uint32_t pin) {
+static void keep_other(recovery *r, uint32_t pin) {
     kv_file *file = r->file;
     page_marking keep = {r->db->nodes, pin};
     kv_map_visit(file, &r->other_map, mark_page, &keep);
@@ -310,7 +310,6 @@ static kv_status keep_other(recovery *r, uint32_t pin) {
         for (uint32_t inside = 1; inside < old.span; inside++) file->sectors[i + inside].type = KV_SECTOR_INSIDE;
         r->db->collection.waiting++;
     }
-    return KV_OK;
 }
 
 static kv_status take_checkpoint(recovery *r) {
@@ -344,7 +343,7 @@ static kv_status take_checkpoint(recovery *r) {
     if (other) {
         file->slot_generation[!slot] = kv_position_generation(file, file->other.replay);
         db->slot_pin[!slot] = kv_nodes_pin(db->nodes);
-        status = keep_other(r, db->slot_pin[!slot]);
+        keep_other(r, db->slot_pin[!slot]);
     }
     db->slot_pin[slot] = kv_nodes_pin(db->nodes);
     db->map_pages = r->map.pages;
