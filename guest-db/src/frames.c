@@ -13,6 +13,10 @@
 #define CHUNK_BYTES (KV_FRAMES_PER_CHUNK * KV_NODE_BYTES)
 #define GATHER_PAGES 32u /* written at once where they are neighbours */
 
+/* What `dirty` says of a frame. A frame that never held a node is not looked at: touching all of a chunk is most of the time
+ * that opening a small database takes. */
+enum { CLEAN = 0, DIRTY = 1, UNTOUCHED = 2 };
+
 static kv_node *frame_at(const kv_nodes *nodes, uint32_t frame) {
     return (kv_node *)(void *)(nodes->chunks[frame / KV_FRAMES_PER_CHUNK] + (frame % KV_FRAMES_PER_CHUNK) * KV_NODE_BYTES);
 }
@@ -40,8 +44,7 @@ static kv_status add_chunk(kv_nodes *nodes) {
     nodes->chunks[chunk] = malloc(CHUNK_BYTES);
     if (nodes->chunks[chunk] == NULL) return KV_NO_MEMORY;
     for (uint32_t frame = frames; frame-- > nodes->frames;) {
-        frame_at(nodes, frame)->page = 0;
-        nodes->dirty[frame] = 0;
+        nodes->dirty[frame] = UNTOUCHED;
         nodes->free_frames[nodes->free_frame_count++] = frame;
     }
     nodes->frames = frames;
@@ -49,9 +52,9 @@ static kv_status add_chunk(kv_nodes *nodes) {
 }
 
 static void set_dirty(kv_nodes *nodes, uint32_t frame, bool dirty) {
-    if (nodes->dirty[frame] == dirty) return;
-    nodes->dirty[frame] = dirty;
-    nodes->dirty_count += dirty ? 1u : UINT32_MAX;
+    bool before = nodes->dirty[frame] == DIRTY;
+    nodes->dirty[frame] = dirty ? DIRTY : CLEAN;
+    if (before != dirty) nodes->dirty_count += dirty ? 1u : UINT32_MAX;
 }
 
 void kv_frames_take(kv_nodes *nodes, uint32_t page) {
@@ -118,13 +121,14 @@ uint8_t *kv_nodes_load(kv_nodes *nodes, uint32_t page) {
     if (nodes->failure == KV_OK && (node->page != page || node->sum != kv_page_sum(file, page, (const uint8_t *)node) || !kv_node_is_sound(nodes, node)))
         nodes->failure = kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, offset);
     if (nodes->failure != KV_OK) {
-        node->page = 0;
+        node->page = 0; /* it stays free */
         return NULL;
     }
     nodes->free_frame_count--;
     nodes->loads++;
     node->frame = frame;
     node->used = 1;
+    set_dirty(nodes, frame, false);
     *place_of(nodes, page) = (uint8_t *)node;
     return (uint8_t *)node;
 }
@@ -136,13 +140,13 @@ static kv_status need_gather(kv_nodes *nodes) {
 
 static kv_node *changed(const kv_nodes *nodes, uint32_t page) {
     kv_node *node = (kv_node *)(void *)*place_of(nodes, page);
-    return node != NULL && nodes->dirty[node->frame] ? node : NULL;
+    return node != NULL && nodes->dirty[node->frame] == DIRTY ? node : NULL;
 }
 
 uint32_t kv_nodes_changed(const kv_nodes *nodes, uint32_t *pages) {
     uint32_t count = 0;
     for (uint32_t frame = 0; frame < nodes->frames; frame++) {
-        if (!nodes->dirty[frame]) continue;
+        if (nodes->dirty[frame] != DIRTY) continue;
         uint32_t page = frame_at(nodes, frame)->page;
         if (!(kv_page_made(nodes, page) & KV_RETIRED)) pages[count++] = page;
     }
@@ -179,12 +183,12 @@ static kv_status evict(kv_nodes *nodes) {
     for (uint32_t n = 0; n < 2 * nodes->frames; n++) {
         nodes->hand = nodes->hand + 1 < nodes->frames ? nodes->hand + 1 : 0;
         kv_node *node = frame_at(nodes, nodes->hand);
-        if (node->page == 0) continue;
+        if (nodes->dirty[nodes->hand] == UNTOUCHED || node->page == 0) continue;
         if (node->used) {
             node->used = 0;
             continue;
         }
-        if (nodes->dirty[nodes->hand]) {
+        if (nodes->dirty[nodes->hand] == DIRTY) {
             if (!writable) continue;
             uint32_t page = node->page, next = 0;
             kv_status status = kv_nodes_write(nodes, &page, 1, &next, 1);
