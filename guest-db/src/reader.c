@@ -153,21 +153,19 @@ uint64_t kv_sector_leftovers(const kv_file *file, const kv_sector_bytes *loaded,
     return end;
 }
 
-kv_status kv_log_proven(kv_file *file, uint64_t position, bool *proven) {
+kv_status kv_log_proven(kv_file *file, kv_sector_bytes *loaded, uint64_t position, bool *proven) {
     *proven = file->super.durable > position;
-    kv_sector_bytes loaded = {NULL, UINT64_MAX, 0};
     kv_status status = KV_OK;
     uint64_t generation = kv_position_generation(file, position);
     for (uint64_t i = 0; i < file->sector_count && !*proven; i++) {
         const kv_sector *s = &file->sectors[i];
         if (s->type != KV_SECTOR_LOG || s->generation < generation) continue;
-        status = kv_sector_load(file, &loaded, i);
+        status = kv_sector_load(file, loaded, i);
         if (status != KV_OK) break;
         uint64_t from = s->generation == generation ? kv_position_offset(file, position) + 8u : KV_SECTOR_DATA;
         uint64_t confirmed, end;
-        search(file, &loaded, from, &confirmed, &end);
+        search(file, loaded, from, &confirmed, &end);
         *proven = confirmed > position;
     }
-    free(loaded.bytes);
     return status;
 }

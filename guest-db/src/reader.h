@@ -47,6 +47,6 @@ uint64_t kv_sector_leftovers(const kv_file *file, const kv_sector_bytes *loaded,
 
 /* Is there proof that the log was durable beyond `position`: the superblock's word, or a later commit mark that was
  * written when it was known? */
-kv_status kv_log_proven(kv_file *file, uint64_t position, bool *proven);
+kv_status kv_log_proven(kv_file *file, kv_sector_bytes *loaded, uint64_t position, bool *proven);
 
 #endif

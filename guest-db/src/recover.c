@@ -110,7 +110,9 @@ static kv_status find_end(recovery *r, kv_reader from) {
         if (kv_record_has_inline_value(&record))
             matches = kv_value_sum(record.value, record.value_length) == record.value_sum;
         if (!matches) { /* torn, unless it was durable once: then only this value is lost, and reads will say so */
-            status = kv_log_proven(file, position, &matches);
+            kv_sector_bytes others = {NULL, UINT64_MAX, 0}; /* the record lies in the reader's */
+            status = kv_log_proven(file, &others, position, &matches);
+            free(others.bytes);
             if (status == KV_OK && !matches) status = KV_NOT_FOUND;
         }
         if (status == KV_OK && (record.flags & KV_FLAG_EXTERNAL) && position >= file->super.durable) {
@@ -135,7 +137,7 @@ static kv_status find_end(recovery *r, kv_reader from) {
     if (durable > t->confirmed) t->confirmed = durable;
     bool proven;
     uint64_t stop = kv_reader_position(&reader);
-    status = kv_log_proven(file, stop, &proven);
+    status = kv_log_proven(file, &r->loaded, stop, &proven);
     if (status == KV_OK && proven) {
         uint64_t size = 0;
         (void)kv_file_size(file, &size);

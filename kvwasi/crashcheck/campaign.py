@@ -20,6 +20,7 @@ from kvwasi.crashcheck.recorder import Fault, Recorder
 from kvwasi.crashcheck.states import choices
 from kvwasi.crashcheck.trace import Trace, Window, windows
 from kvwasi.crashcheck.workloads import WORKLOADS
+from kvwasi.engine._engine import hash64
 from kvwasi.wasi.trace import watch_new_hosts
 
 __all__ = ["Outcome", "Plan", "Violation", "reproduce", "run_plan"]
@@ -27,6 +28,8 @@ __all__ = ["Outcome", "Plan", "Violation", "reproduce", "run_plan"]
 ROUNDS_MAX = 200
 SECOND_CUT_SHARE = 1 / 16
 SECOND_CUTS_MAX = 12
+THIRD_OPENING_SHARE = 1 / 4
+"""Of the states; see :func:`.examine.examine`."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Violation:
     @property
     def counted(self) -> bool:
         """Whether it breaks a promise; level L6 is only for information."""
-        return self.level != "L6" and "+L6" not in self.choice
+        return not any(cut.startswith("L6") for cut in (self.level, *self.choice.split("+")))
 
     @property
     def command(self) -> str:
@@ -179,13 +182,18 @@ def _enumerated(recording: Recording, plan: Plan, rounds: int) -> list[Task]:
     return tasks
 
 
-def _unique(trace: Trace, tasks: Iterable[Task]) -> list[Task]:
-    """Those whose state and window no earlier one has. ``tasks``: in the order of the events."""
+def _unique(trace: Trace, tasks: Iterable[Task], known: dict[Choice, object]) -> list[Task]:
+    """Those whose state and window no earlier one has. ``tasks``: in the order of the events.
+
+    ``known``: identities that were worked out before; more are added.
+    """
     disk, seen, unique = Disk(trace), set[object](), list[Task]()
     for choice, window in tasks:
-        while disk.at < choice.event:
-            disk.step()
-        identity = disk.build(choice).identity(), window
+        if choice not in known:
+            while disk.at < choice.event:
+                disk.step()
+            known[choice] = disk.build(choice).identity()
+        identity = known[choice], window
         if identity not in seen:
             seen.add(identity)
             unique.append((choice, window))
@@ -195,13 +203,14 @@ def _unique(trace: Trace, tasks: Iterable[Task]) -> list[Task]:
 def _chosen(recording: Recording, plan: Plan) -> list[Task]:
     """As many unique states as the plan wants, if there are."""
     rounds, before = 1, -1
+    known: dict[Choice, object] = {}
     while True:
         tasks = _enumerated(recording, plan, rounds)
         chance = random.Random(f"{plan.seed}/pick")
         order = chance.sample(range(len(tasks)), len(tasks))
         take = plan.states + plan.states // 4
         while True:
-            unique = _unique(recording.trace, [tasks[number] for number in sorted(order[:take])])
+            unique = _unique(recording.trace, [tasks[number] for number in sorted(order[:take])], known)
             if len(unique) >= plan.states or take >= len(order):
                 break
             take *= 2
@@ -229,16 +238,21 @@ def _examine_all(plan: Plan, recording: Recording, tasks: list[Task], place: str
             disk.step()
         state = disk.build(choice)
         write_state(state, place)
-        finding = examine(engine, mode, place, recording.history, window)
+        third = _share(plan, choice, "third") < THIRD_OPENING_SHARE
+        finding = examine(engine, mode, place, recording.history, window, third=third)
         if finding is not None:
             report(violation(choice, "", choice.level, finding))
-        elif plan.engine == "kvwasi" and _share(plan, choice) < plan.second:
+        elif plan.engine == "kvwasi" and _share(plan, choice, "second") < plan.second:
             write_state(state, place)
-            cuts = _second_cuts(plan, recording, window, place, f"{plan.seed}/{choice}")
-            for number, (second, its_window, trace) in enumerate(cuts):
+            trace, cuts = _second_cuts(plan, recording, window, place, f"{plan.seed}/{choice}")
+            second_disk = Disk(trace)
+            for number, (second, its_window) in enumerate(cuts):
                 place_of(number + 1)
-                write_state(_state_of(trace, second), place)
-                finding = examine(engine, mode, place, recording.history, its_window)
+                while second_disk.at < second.event:
+                    second_disk.step()
+                write_state(second_disk.build(second), place)
+                third = _share(plan, second, "third") < THIRD_OPENING_SHARE
+                finding = examine(engine, mode, place, recording.history, its_window, third=third)
                 report(("second", second.level))
                 if finding is not None:
                     report(violation(choice, str(second), second.level, finding))
@@ -265,8 +279,9 @@ def _examine_all(plan: Plan, recording: Recording, tasks: list[Task], place: str
     outcome.states.update(choice.level for choice, _ in tasks)
 
 
-def _share(plan: Plan, choice: Choice) -> float:
-    return random.Random(f"{plan.seed}/{choice}/second").random()
+def _share(plan: Plan, choice: Choice, what: str) -> float:
+    """A number from 0 to 1 that is the same for the same choice."""
+    return hash64(f"{plan.seed}/{choice}/{what}".encode()) / 2**64
 
 
 def _first_durable(trace: Trace) -> int:
@@ -282,8 +297,11 @@ def _first_durable(trace: Trace) -> int:
 
 def _second_cuts(
     plan: Plan, recording: Recording, window: Window, place: str, seed: str
-) -> list[tuple[Choice, Window, Trace]]:
-    """Power cuts while the database in ``place`` is being opened after the first one, and just after."""
+) -> tuple[Trace, list[Task]]:
+    """Power cuts while the database in ``place`` is being opened after the first one, and just after.
+
+    They are in the order of their events.
+    """
     engine, mode = ENGINES[plan.engine], mode_of(plan.engine, plan.mode)
     recorder = Recorder(place)
     with watch_new_hosts(recorder):
@@ -294,11 +312,11 @@ def _second_cuts(
         database.close()
     recorder.close()
     if found is None:
-        return []
+        return recorder.trace, []
     shown = tuple(
         (number if mode.sync else low, number) for number, (low, _) in zip(found, window, strict=True)
     )
-    trace, tasks, seen, disk = recorder.trace, list[tuple[Choice, Window, Trace]](), set[object](), None
+    trace, tasks, seen = recorder.trace, list[Task](), set[object]()
     disk = Disk(trace)
     while disk.step():
         if trace.events[disk.at - 1].kind == "base":
@@ -308,10 +326,11 @@ def _second_cuts(
             identity = disk.build(choice).identity(), its_window
             if identity not in seen:
                 seen.add(identity)
-                tasks.append((choice, its_window, trace))
+                tasks.append((choice, its_window))
     if len(tasks) > SECOND_CUTS_MAX:
-        tasks = random.Random(seed).sample(tasks, SECOND_CUTS_MAX)
-    return tasks
+        numbers = random.Random(seed).sample(range(len(tasks)), SECOND_CUTS_MAX)
+        tasks = [tasks[number] for number in sorted(numbers)]
+    return trace, tasks
 
 
 def _state_of(trace: Trace, choice: Choice) -> Any:
@@ -353,9 +372,9 @@ def _reproduce_second(
 ) -> list[Violation]:
     choice, window = first
     write_state(_state_of(recording.trace, choice), place)
-    cuts = _second_cuts(plan, recording, window, place, f"{plan.seed}/{choice}")
+    trace, cuts = _second_cuts(plan, recording, window, place, f"{plan.seed}/{choice}")
     engine, mode = ENGINES[plan.engine], mode_of(plan.engine, plan.mode)
-    for cut, its_window, trace in cuts:
+    for cut, its_window in cuts:
         if str(cut) == second or second.startswith("#"):
             write_state(_state_of(trace, cut), place)
             finding = examine(engine, mode, place, recording.history, its_window)

@@ -8,17 +8,16 @@ the file is there only if the shrinking is.
 
 import random
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
+from kvwasi.crashcheck.image import SECTOR_BYTES, Change, Content, Image, sectors
 from kvwasi.crashcheck.trace import MARKS, REVERTED, Event, Trace
-from kvwasi.engine._engine import hash64
 
-__all__ = ["SECTOR_BYTES", "Choice", "Disk", "Image", "State", "sector_count"]
+__all__ = ["Choice", "Disk", "State", "sector_count"]
 
-SECTOR_BYTES = 512
 _NAME_KINDS = ("create", "link", "rename", "unlink")
-_NOTHING = bytes(SECTOR_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,96 +60,6 @@ class Choice:
         return cls(int(event[1:]), level, int(mask[1:], 16), torn, piece, fill)
 
 
-def _sectors(offset: int, data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The parts of a write that lie in one sector each: their place and bytes."""
-    at = 0
-    while at < len(data):
-        end = min(len(data), at + SECTOR_BYTES - (offset + at) % SECTOR_BYTES)
-        yield offset + at, data[at:end]
-        at = end
-
-
-def _sector_hash(number: int, content: bytes) -> int:
-    """0 for zeros, so that an image's hash does not depend on how it came to be that long."""
-    if len(content) < SECTOR_BYTES:
-        content = content.ljust(SECTOR_BYTES, b"\0")
-    return 0 if content == _NOTHING else hash64(content, number + 1)
-
-
-class Image:
-    """A file's content, as sectors that differ from those of ``base``, which stays as it is meanwhile."""
-
-    def __init__(self, base: "Image | None" = None) -> None:
-        self._base = base
-        self._sectors: dict[int, bytes] = {}
-        self._unhashed: dict[int, bytes] = {}  # what was there when the hash was right
-        self._hash: int = 0
-        self.size: int = base.size if base else 0
-
-    def sector(self, number: int) -> bytes:
-        """Its 512 bytes, zeros behind the end."""
-        found = self._sectors.get(number)
-        if found is not None:
-            return found
-        return self._base.sector(number) if self._base else _NOTHING
-
-    def _set(self, number: int, content: bytes) -> None:
-        if number not in self._unhashed:
-            self._unhashed[number] = self.sector(number)
-        self._sectors[number] = content
-
-    def write(self, offset: int, data: bytes) -> None:
-        """As ``pwrite``."""
-        for at, part in _sectors(offset, data):
-            number, within = divmod(at, SECTOR_BYTES)
-            if len(part) < SECTOR_BYTES:
-                old = self.sector(number)
-                part = old[:within] + part + old[within + len(part) :]
-            self._set(number, part)
-        if data:
-            self.size = max(self.size, offset + len(data))
-
-    def truncate(self, size: int) -> None:
-        """As ``ftruncate``."""
-        for number in range(size // SECTOR_BYTES, -(-self.size // SECTOR_BYTES)):
-            keep = max(0, size - number * SECTOR_BYTES)
-            self._set(number, self.sector(number)[:keep].ljust(SECTOR_BYTES, b"\0"))
-        self.size = size
-
-    def identity(self) -> tuple[int, int]:
-        """Equal for equal contents: the size, and the sum of the sectors' hashes."""
-        for number, old in self._unhashed.items():
-            self._hash ^= _sector_hash(number, old) ^ _sector_hash(number, self.sector(number))
-        self._unhashed.clear()
-        return self.size, self._hash ^ (self._base.identity()[1] if self._base else 0)
-
-    def runs(self) -> Iterator[tuple[int, bytes]]:
-        """Offset and bytes of what is not zeros (about)."""
-        numbers: set[int] = set()
-        layer: Image | None = self
-        while layer is not None:
-            numbers.update(layer._sectors)
-            layer = layer._base
-        run: list[bytes] = []
-        start = previous = -2
-        for number in sorted(number for number in numbers if number * SECTOR_BYTES < self.size):
-            if number != previous + 1:
-                if run:
-                    yield start * SECTOR_BYTES, b"".join(run)
-                run, start = [], number
-            run.append(self.sector(number))
-            previous = number
-        if run:
-            yield start * SECTOR_BYTES, b"".join(run)
-
-    def content(self) -> bytes:
-        """All of it."""
-        whole = bytearray(-(-self.size // SECTOR_BYTES) * SECTOR_BYTES)
-        for offset, data in self.runs():
-            whole[offset : offset + len(data)] = data
-        return bytes(whole[: self.size])
-
-
 @dataclass
 class State:
     """A disk after a power cut: the files by name."""
@@ -174,6 +83,12 @@ class _Pending:
     event: Event
     failed: bool = False
     settled: bool = False
+    change: Change = field(init=False)
+    """What it does to its file."""
+
+    def __post_init__(self) -> None:
+        event = self.event
+        self.change = Change(event.offset, event.data if event.kind == "write" else None)
 
 
 @dataclass
@@ -184,8 +99,10 @@ class Disk:
     at: int = 0
     """Events that have happened."""
     pending: list[_Pending] = field(default_factory=list)
-    _files: dict[int, Image] = field(default_factory=dict)
+    _files: dict[int, Content] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
+    _seen_names: dict[str, int] = field(default_factory=dict)
+    """As processes see them."""
 
     def step(self) -> bool:
         """Let one event happen; False at the end."""
@@ -194,9 +111,8 @@ class Disk:
         event, number = self.trace.events[self.at], self.at
         self.at += 1
         if event.kind == "base":
-            self._files[event.file] = Image()
-            self._files[event.file].write(0, event.data)
-            self._names[event.name] = event.file
+            self._files[event.file] = Content(event.data)
+            self._names[event.name] = self._seen_names[event.name] = event.file
         elif event.kind == "sync":
             self._flush(
                 [p for p in self._of(event.file) if not p.failed and _covers(event, number, p)], event
@@ -208,7 +124,10 @@ class Disk:
             self._flush([p for p in self.pending if p.event.kind in _NAME_KINDS], event)
         elif event.kind not in MARKS:
             if event.kind == "create":
-                self._files[event.file] = Image()
+                self._files[event.file] = Content()
+            elif event.kind in ("link", "rename"):  # of the file that has the name now, whatever has it later
+                event = replace(event, file=self._seen_names.get(event.name, 0))
+            _rename([event], self._seen_names)
             self.pending.append(_Pending(number, event))
         return True
 
@@ -230,54 +149,52 @@ class Disk:
                 item.failed = True
             return
         self.pending = [p for p in self.pending if id(p) not in gone]
-        if not by.error:
-            events = [item.event for item in items]
-            self._apply(self._rescued(events) + events, self._files, self._names)
+        if by.error:
+            return
+        changes = self._changes([*self._rescued(items), *items])
+        for file, of_it in changes.items():
+            self._files[file].apply(of_it)
+        _rename((item.event for item in items), self._names)
 
-    def _rescued(self, events: list[Event]) -> list[Event]:
-        """What goes to the device though its flush had failed: it is in the sectors of ``events``."""
+    def _rescued(self, items: list[_Pending]) -> list[_Pending]:
+        """What goes to the device though its flush had failed: it is in the sectors of ``items``."""
+        if not any(item.failed for item in self.pending):
+            return []
         touched = {
-            (event.file, at // SECTOR_BYTES)
-            for event in events
-            if event.kind == "write"
-            for at, _ in _sectors(event.offset, event.data)
+            (item.event.file, at // SECTOR_BYTES)
+            for item in items
+            if item.event.kind == "write"
+            for at, _ in sectors(item.event.offset, item.event.data)
         }
-        rescued, pending = list[Event](), list[_Pending]()
+        rescued, pending = list[_Pending](), list[_Pending]()
         for item in self.pending:
             if not item.failed or item.event.kind != "write":
                 pending.append(item)
                 continue
-            for at, data in _sectors(item.event.offset, item.event.data):
-                part = Event("write", item.event.file, at, data)
-                if (part.file, at // SECTOR_BYTES) in touched:
-                    rescued.append(part)
-                else:
-                    pending.append(_Pending(item.number, part, failed=True))
+            parts = sectors(item.event.offset, item.event.data)
+            file = item.event.file
+            for again, run in groupby(parts, lambda part: (file, part[0] // SECTOR_BYTES) in touched):  # noqa: B023
+                places, datas = zip(*run, strict=True)
+                part = _Pending(item.number, Event("write", file, places[0], b"".join(datas)), failed=True)
+                (rescued if again else pending).append(part)
         if rescued:
             self.pending = pending
         return rescued
 
     @staticmethod
-    def _apply(events: list[Event], files: dict[int, Image], names: dict[str, int]) -> None:
-        for event in events:
-            if event.kind == "write":
-                files[event.file].write(event.offset, event.data)
-            elif event.kind == "truncate":
-                files[event.file].truncate(event.offset)
-            elif event.kind == "create":
-                names[event.name] = event.file
-            elif event.kind == "unlink":
-                names.pop(event.name, None)
-            elif event.name in names:
-                names[event.name2] = names[event.name]
-                if event.kind == "rename":
-                    del names[event.name]
+    def _changes(items: Sequence[_Pending]) -> dict[int, list[Change]]:
+        """What items do to files, in order."""
+        changes: dict[int, list[Change]] = {}
+        for item in items:
+            if item.event.kind in ("write", "truncate"):
+                changes.setdefault(item.event.file, []).append(item.change)
+        return changes
 
     def grows(self, event: Event) -> bool:
         """Whether it makes its file longer than it is for certain."""
         if event.kind not in ("write", "truncate"):
             return False
-        return event.offset + len(event.data) > self._files[event.file].size
+        return event.offset + len(event.data) > len(self._files[event.file].data)
 
     def legal(self, mask: int, *, ordered_names: bool = True) -> int:
         """``mask`` without what cannot be there because something before it is not."""
@@ -290,22 +207,25 @@ class Disk:
                 keep = 0
             if not keep:
                 names_lost |= is_name
-                if item.event.kind == "truncate" and item.event.offset < self._files[item.event.file].size:
+                if item.event.kind == "truncate" and item.event.offset < len(
+                    self._files[item.event.file].data
+                ):
                     cut.add(item.event.file)
             result |= keep << bit
         return result
 
     def build(self, choice: Choice) -> State:
         """The state of a choice that was made for this moment."""
-        files = {file: Image(image) for file, image in self._files.items()}
-        names = dict(self._names)
-        kept = []
+        kept: list[_Pending] = []
         for bit, item in enumerate(self.pending):
             if bit == choice.torn:
-                kept += _torn(item.event, choice.piece)
+                kept += (_Pending(item.number, event) for event in _torn(item.event, choice.piece))
             elif choice.mask >> bit & 1:
-                kept.append(item.event)
-        self._apply(kept, files, names)
+                kept.append(item)
+        names = dict(self._names)
+        _rename((item.event for item in kept), names)
+        changes = self._changes(kept)
+        files = {file: Image(self._files[file], changes.get(file, ())) for file in set(names.values())}
         if choice.fill:
             self._fill(files, choice)
         return State({name: files[file] for name, file in names.items()})
@@ -316,25 +236,40 @@ class Disk:
             event = item.event
             if event.kind not in ("write", "truncate"):
                 continue
-            image, durable = files[event.file], self._files[event.file]
             end = event.offset + len(event.data)
-            if end <= image.size:
+            image = files.get(event.file)
+            if image is None or end <= image.size:
                 continue
             start, chance = image.size, random.Random(f"{choice}/{item.number}")
-            image.truncate(end)
+            durable = image.base.data
+            image.add(Change(end))
             if choice.fill == "g":
-                image.write(start, chance.randbytes(end - start))
-            elif choice.fill == "s" and durable.size:
-                shift = chance.randrange(max(1, durable.size // SECTOR_BYTES)) * SECTOR_BYTES
-                stale = durable.content()[shift:]
-                image.write(start, (stale * ((end - start) // len(stale) + 1))[: end - start])
+                image.add(Change(start, chance.randbytes(end - start)))
+            elif choice.fill == "s" and durable:
+                shift = chance.randrange(max(1, len(durable) // SECTOR_BYTES)) * SECTOR_BYTES
+                stale = bytes(durable[shift:])
+                image.add(Change(start, (stale * ((end - start) // len(stale) + 1))[: end - start]))
 
     def seen(self) -> dict[str, bytes]:
         """The files as processes see them now, which is with everything."""
-        files = {file: Image(image) for file, image in self._files.items()}
-        names = dict(self._names)
-        self._apply([item.event for item in self.pending], files, names)
-        return {name: files[file].content() for name, file in names.items()}
+        changes = self._changes(self.pending)
+        return {
+            name: Image(self._files[file], changes.get(file, ())).content()
+            for name, file in self._seen_names.items()
+        }
+
+
+def _rename(events: Iterable[Event], names: dict[str, int]) -> None:
+    """Let names of files change."""
+    for event in events:
+        if event.kind == "create":
+            names[event.name] = event.file
+        elif event.kind == "unlink":
+            names.pop(event.name, None)
+        elif event.kind in ("link", "rename") and event.file:
+            names[event.name2] = event.file
+            if event.kind == "rename" and names.get(event.name) == event.file:
+                del names[event.name]
 
 
 def _covers(sync: Event, number: int, item: _Pending) -> bool:
@@ -351,17 +286,27 @@ def _torn(event: Event, piece: str) -> list[Event]:
     """The part of a write that is there."""
     kind, number = piece[0], int(piece[1:])
     if kind == "b":
-        parts = [(event.offset, event.data[:number])]
+        runs = [(0, number)]
+    elif kind == "h":
+        runs = [(0, _border(event, number))]
+    elif kind == "t":
+        runs = [(_border(event, number), len(event.data))]
     else:
-        parts = list(_sectors(event.offset, event.data))
-        if kind == "h":
-            parts = parts[:number]
-        elif kind == "t":
-            parts = parts[number:]
-        else:
-            chance = random.Random(number)
-            parts = [part for part in parts if chance.random() < 0.5]
-    return [Event("write", event.file, offset, data) for offset, data in parts]
+        chance, runs = random.Random(number), []
+        for sector in range(sector_count(event)):
+            if chance.random() < 0.5:
+                start, end = _border(event, sector), _border(event, sector + 1)
+                if runs and runs[-1][1] == start:
+                    start = runs.pop()[0]
+                runs.append((start, end))
+    return [Event("write", event.file, event.offset + a, event.data[a:b]) for a, b in runs if a < b]
+
+
+def _border(event: Event, number: int) -> int:
+    """Where in the data of a write its sector ``number`` begins."""
+    if number == 0:
+        return 0
+    return min(len(event.data), number * SECTOR_BYTES - event.offset % SECTOR_BYTES)
 
 
 def sector_count(event: Event) -> int:

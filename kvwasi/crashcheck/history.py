@@ -5,11 +5,13 @@ begin with its number). One lane for most workloads; several where threads commi
 the order within each is known.
 """
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from itertools import chain
 
 from kvwasi.crashcheck.trace import Window
+from kvwasi.engine._engine import hash64
 
 __all__ = ["Change", "History", "Model", "apply"]
 
@@ -27,21 +29,18 @@ def apply(changes: Iterable[Change], model: Model) -> None:
             model[key] = value
 
 
-def digest(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
+def digest(entries: Sequence[tuple[bytes, bytes]]) -> tuple[int, int]:
     """Of contents, in key order."""
-    state = blake2b(digest_size=16)
-    for key, value in entries:
-        state.update(b"%d,%d;" % (len(key), len(value)))
-        state.update(key)
-        state.update(value)
-    return state.digest()
+    parts = list(chain.from_iterable(entries))
+    whole = array("I", map(len, parts)).tobytes() + b"".join(parts)
+    return hash64(whole, 1), hash64(whole, 2)
 
 
 @dataclass
 class _Lane:
     prefix: bytes
     commits: list[Sequence[Change]] = field(default_factory=list)
-    digests: list[bytes] = field(default_factory=list)
+    digests: list[tuple[int, int]] = field(default_factory=list)
     model: Model = field(default_factory=dict)
 
 

@@ -6,7 +6,6 @@ worker goes on behind it.
 """
 
 import faulthandler
-import io
 import mmap
 import os
 import pickle
@@ -21,6 +20,7 @@ __all__ = ["Lost", "WorkerError", "run_tasks"]
 
 STANDSTILL_S = 60.0
 _PLACE = struct.Struct("<qq")
+_LENGTH = struct.Struct("<Q")
 
 
 class WorkerError(Exception):
@@ -96,14 +96,20 @@ def _work(
     code = 1
     faulthandler.disable()  # a signal is a result here
     stream = os.fdopen(writer, "wb")
+
+    def send(result: object) -> None:
+        encoded = pickle.dumps(result)
+        stream.write(_LENGTH.pack(len(encoded)))
+        stream.write(encoded)
+        stream.flush()
+
     try:
         prepare()
         for task in tasks:
             shared[:] = _PLACE.pack(task, 0)
 
             def report(result: Any, task: int = task) -> None:
-                pickle.dump((task, result), stream)
-                stream.flush()
+                send((task, result))
 
             def place(detail: int, task: int = task) -> None:
                 shared[:] = _PLACE.pack(task, detail)
@@ -113,16 +119,14 @@ def _work(
         stream.close()
         code = 0
     except BaseException:
-        pickle.dump((-1, traceback.format_exc()), stream)
-        stream.flush()
+        send((-1, traceback.format_exc()))
     finally:
         os._exit(code)
 
 
 def _reports(reader: int, shared: mmap.mmap, standstill_s: float) -> Generator[tuple[int, Any], None, bool]:
     """Yield what comes until the pipe is closed; returns whether the worker stood still."""
-    pending = b""
-    before = b""
+    pending, wanted, before = bytearray(), _LENGTH.size, b""
     while True:
         ready, _, _ = select.select([reader], [], [], standstill_s)
         if not ready:
@@ -131,17 +135,17 @@ def _reports(reader: int, shared: mmap.mmap, standstill_s: float) -> Generator[t
                 return True
             before = now
             continue
-        data = os.read(reader, 1 << 16)
+        data = os.read(reader, 1 << 20)
         if not data:
             return False
         pending += data
-        while pending:
-            stream = io.BytesIO(pending)
-            try:
-                result = pickle.load(stream)
-            except (EOFError, pickle.UnpicklingError):
-                break
+        while len(pending) >= wanted:
+            if wanted == _LENGTH.size:
+                wanted += _LENGTH.unpack_from(pending)[0]
+                continue
+            result = pickle.loads(memoryview(pending)[_LENGTH.size : wanted])
+            del pending[:wanted]
+            wanted = _LENGTH.size
             if result[0] < 0:
                 raise WorkerError(result[1])
             yield result
-            pending = pending[stream.tell() :]

@@ -17,7 +17,7 @@ FAILED_FLUSH_WORKLOADS = ("single", "mixed", "large", "groups", "compaction", "r
 FAILED_FLUSH_STATES = 150
 """Of one recording in which a flush fails."""
 PASSES_MAX = 12
-HEAVY = {"collect": 0.3, "sweep": 0.5, "bulk": 0.5}
+HEAVY = {"bulk": 0.15, "checkpoints": 0.5}
 """Workloads whose states take long get fewer."""
 
 Progress = Callable[[int, int], None]

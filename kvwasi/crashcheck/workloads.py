@@ -102,39 +102,57 @@ def large(chance: random.Random) -> Iterator[Step]:
 def grow(chance: random.Random) -> Iterator[Step]:
     """Sectors that fill up, one after the other, by commits of some size."""
     for number in range(30):
-        yield Step("commit", [(_key(number % 25), _value(chance, chance.randrange(20_000, 50_000)))])
+        yield Step("commit", [(_key(number % 7), _value(chance, chance.randrange(20_000, 50_000)))])
         if number % 8 == 5:
             yield Step("sync")
 
 
 def collect(chance: random.Random) -> Iterator[Step]:
-    """Overwriting until sectors are emptied and used again."""
-    for _ in range(60):
-        for _ in range(7):
-            value = _value(chance, chance.randrange(20_000, 60_000))
-            yield Step("commit", [(_key(chance.randrange(40)), value)])
-        yield Step("sync")
+    """Overwriting until sectors are emptied, what lives in them is moved, and they are used again."""
+    for number in range(14):
+        yield Step("commit", [(_key(number), _value(chance, 3000))])
+        for _ in range(6):
+            yield Step("commit", [(_key(20 + chance.randrange(4)), _value(chance, 50_000))])
+        yield Step("reopen")  # with a checkpoint, because so much is to be replayed
     yield Step("trace")
-    for number in range(24):
-        yield Step("commit", [_change(chance, 40, (20_000, 60_000)) for _ in range(1 + number % 2)])
+    for number in range(28):
+        keys = [20 + chance.randrange(4) for _ in range(1 + number % 2)]
+        yield Step("commit", [(_key(key), _value(chance, chance.randrange(20_000, 60_000))) for key in keys])
         if number % 7 == 6:
             yield Step("sync")
+        if number % 9 == 8:
+            yield Step("reopen")
 
 
 def sweep(chance: random.Random) -> Iterator[Step]:
     """The same with large values, whose sectors are emptied another way."""
-    for number in range(90):
-        value = _value(chance, chance.randrange(70_000, 260_000))
-        yield Step("commit", [(_key(chance.randrange(5)), value)])
-        if number % 10 == 9:
-            yield Step("sync")
+    for number in range(15):
+        yield Step("commit", [(_key(chance.randrange(3)), _value(chance, chance.randrange(66_000, 150_000)))])
+        if number % 3 == 2:
+            yield Step("commit", [(_key(9), _value(chance, 60_000)) for _ in range(5)])
+            yield Step("reopen")
     yield Step("trace")
-    for number in range(14):
-        yield Step("commit", [(_key(chance.randrange(5)), _value(chance, chance.randrange(70_000, 260_000)))])
+    for number in range(16):
+        yield Step("commit", [(_key(chance.randrange(3)), _value(chance, chance.randrange(66_000, 150_000)))])
         if number % 5 == 4:
             yield Step("sync")
-    yield Step("reopen")
+        if number % 8 == 7:
+            yield Step("commit", [(_key(9), _value(chance, 60_000)) for _ in range(5)])
+            yield Step("reopen")
     yield Step("commit", [(_key(1), b"last")])
+
+
+def checkpoints(chance: random.Random) -> Iterator[Step]:
+    """So much log that checkpoints begin by themselves, among commits that change nodes meanwhile."""
+    yield Step("commit", [(_key(number), _value(chance, 30)) for number in range(400)])
+    for _ in range(17):
+        yield Step("commit", [(_key(chance.randrange(6)), _value(chance, 60_000)) for _ in range(2)])
+    yield Step("trace")
+    for number in range(14):
+        yield Step("commit", [(_key(chance.randrange(6)), _value(chance, 60_000))])
+        yield Step("commit", [_change(chance, 400, (10, 40)) for _ in range(1 + number)])
+        if number % 5 == 4:
+            yield Step("sync")
 
 
 def compaction(chance: random.Random) -> Iterator[Step]:
@@ -218,6 +236,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("grow", grow),
         Workload("collect", collect, engines=("kvwasi",)),
         Workload("sweep", sweep, engines=("kvwasi",)),
+        Workload("checkpoints", checkpoints, engines=("kvwasi",)),
         Workload("compaction", compaction, engines=("kvwasi",)),
         Workload("long_keys", long_keys, engines=("kvwasi",)),
         Workload("reopening", reopening),
