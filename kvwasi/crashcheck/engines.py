@@ -1,14 +1,22 @@
 """The databases under test, each behind the same few verbs."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kvwasi.crashcheck.history import Change
 
-__all__ = ["ENGINES", "Database", "Engine", "Kvwasi", "Lmdb", "Mode"]
+__all__ = ["ENGINES", "TABLE", "Database", "Engine", "Kvwasi", "Lmdb", "Mode", "in_table"]
+
+TABLE = b"\xfftable/"
+"""Before what belongs to a named table, in histories and scans: behind all other keys."""
+
+
+def in_table(name: bytes, key: bytes | None = None) -> bytes:
+    """The key of a table's entry in histories and scans; without ``key``, of the table itself."""
+    return TABLE + name if key is None else TABLE + name + b"/" + key
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,9 @@ class Database(Protocol):
 
     def roll_back(self, changes: Sequence[Change]) -> None:
         """Make the changes in a transaction and give it up."""
+
+    def act(self, do: Callable[[Any], object]) -> None:
+        """Call ``do`` with the engine's own object for an open database."""
 
     def sync(self) -> None:
         """Make everything durable."""
@@ -75,6 +86,12 @@ class Engine(Protocol):
     def open(self, directory: str, mode: Mode, *, read_only: bool = False) -> Database:
         """Open the database in a directory; make it if there is none."""
 
+    def repair(self, directory: str, commits: int) -> None:
+        """Repair the closed database into a file of its own, see :func:`.workloads.copy_path`."""
+
+    def copies(self, directory: str) -> Iterator[tuple[int, dict[bytes, bytes] | Exception]]:
+        """The copies that are in a directory: after which commit they were made, and what they hold."""
+
     def version(self) -> str:
         """What it is."""
 
@@ -106,6 +123,9 @@ class _KvwasiDatabase:
         _change(transaction, changes)
         transaction.rollback()
 
+    def act(self, do: Callable[[Any], object]) -> None:
+        do(self.store)
+
     def sync(self) -> None:
         self.store.sync()
 
@@ -116,24 +136,52 @@ class _KvwasiDatabase:
         self.store.close()
 
     def scan(self) -> list[tuple[bytes, bytes]]:
-        return list(self.store.items())
+        return _everything(self.store)
 
     def gets(self, keys: Iterable[bytes]) -> list[bytes | None]:
-        return [self.store.get(key) for key in keys]
+        return [self._get(key) for key in keys]
+
+    def _get(self, key: bytes) -> bytes | None:
+        if not key.startswith(TABLE):
+            return self.store.get(key)
+        name, _, key = key[len(TABLE) :].partition(b"/")
+        return self.store.table(name, create=False).get(key) if key else b""
 
     def count(self) -> int:
-        return len(self.store)
+        return len(self.store) + sum(1 + len(self.store.table(name)) for name in self.store.tables())
 
     def check(self) -> str:
         return "; ".join(f"{found.kind} at {found.offset}" for found in self.store.check())
 
 
+def _everything(store: Any) -> list[tuple[bytes, bytes]]:
+    """A store's entries, and behind them those of its tables."""
+    found = list(store.items())
+    for name in sorted(store.tables()):
+        table = name.encode()
+        found.append((in_table(table), b""))
+        found += [(in_table(table, key), value) for key, value in store.table(name).items()]
+    return found
+
+
 def _change(transaction: Any, changes: Sequence[Change]) -> None:
     for key, value in changes:
-        if value is None:
+        if key.startswith(TABLE):
+            _change_table(transaction, key[len(TABLE) :], value)
+        elif value is None:
             transaction.delete(key)
         else:
             transaction.put(key, value)
+
+
+def _change_table(transaction: Any, entry: bytes, value: bytes | None) -> None:
+    name, _, key = entry.partition(b"/")
+    if key:
+        _change(transaction.table(name), [(key, value)])
+    elif value is None:
+        transaction.drop_table(name)
+    else:
+        transaction.table(name)
 
 
 class Kvwasi:
@@ -146,6 +194,25 @@ class Kvwasi:
 
     def open(self, directory: str, mode: Mode, *, read_only: bool = False) -> Database:
         return _KvwasiDatabase(os.path.join(directory, self.file), mode, read_only=read_only)
+
+    def repair(self, directory: str, commits: int) -> None:
+        import kvwasi
+
+        kvwasi.repair(
+            os.path.join(directory, self.file), os.path.join(directory, f"copy-repaired-{commits}.kv")
+        )
+
+    def copies(self, directory: str) -> Iterator[tuple[int, dict[bytes, bytes] | Exception]]:
+        import kvwasi
+
+        for name in sorted(os.listdir(directory)):
+            if name.startswith("copy") and name.endswith(".kv"):
+                number = int(name[:-3].rpartition("-")[2])
+                try:
+                    with kvwasi.open(os.path.join(directory, name), "r") as store:
+                        yield number, dict(_everything(store))
+                except kvwasi.KvError as error:
+                    yield number, error
 
     def version(self) -> str:
         from importlib.metadata import version
@@ -188,6 +255,9 @@ class _LmdbDatabase:
         transaction = self._environment.begin(write=True)
         _change(transaction, changes)
         transaction.abort()
+
+    def act(self, do: Callable[[Any], object]) -> None:
+        do(self._environment)
 
     def sync(self) -> None:
         self._environment.sync(True)
@@ -234,6 +304,12 @@ class Lmdb:
 
     def open(self, directory: str, mode: Mode, *, read_only: bool = False) -> Database:
         return _LmdbDatabase(os.path.join(directory, self.file), mode, read_only=read_only)
+
+    def repair(self, directory: str, commits: int) -> None:
+        raise NotImplementedError("LMDB has no repair")
+
+    def copies(self, directory: str) -> Iterator[tuple[int, dict[bytes, bytes] | Exception]]:
+        return iter(())
 
     def version(self) -> str:
         import lmdb

@@ -57,6 +57,7 @@ def examine(
     ``third``: whether it is opened a third time, to see that what was committed in the second is there.
     """
     try:
+        _copies(engine, directory, history, window)
         contents = _first_opening(engine, mode, directory, history, window, opened)
         _second_opening(engine, mode, directory, contents)
         if third:
@@ -64,6 +65,20 @@ def examine(
     except _WrongError as wrong:
         return Finding(wrong.kind, str(wrong))
     return None
+
+
+def _copies(engine: Engine, directory: str, history: History, window: Window) -> None:
+    """Copies of the database are whole or not there; there, if a later commit is durable."""
+    there = set()
+    for number, contents in engine.copies(directory):
+        there.add(number)
+        if isinstance(contents, Exception):
+            raise _WrongError("copy", f"a copy does not open: {type(contents).__name__}: {contents}")
+        if history.find(contents, ((number, number),)) is None:
+            raise _WrongError("copy", f"the copy made after commit {number} holds something else")
+    missing = [number for number in history.copies if number < window[0][0] and number not in there]
+    if missing:
+        raise _WrongError("copy", f"copies made after commits {missing} are gone")
 
 
 def _opened(engine: Engine, mode: Mode, directory: str) -> Database:

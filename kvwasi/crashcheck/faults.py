@@ -13,11 +13,12 @@ from typing import Any
 
 from kvwasi.crashcheck.engines import ENGINES
 from kvwasi.crashcheck.examine import Finding, examine
-from kvwasi.crashcheck.history import History
+from kvwasi.crashcheck.history import History, UnexpectedContentsError
+from kvwasi.crashcheck.newfiles import watch_new_files
 from kvwasi.crashcheck.pool import Lost, run_tasks
 from kvwasi.crashcheck.record import mode_of, scratch_directory
 from kvwasi.crashcheck.recorder import Fault, Recorder
-from kvwasi.crashcheck.run import Run, UnexpectedContentsError
+from kvwasi.crashcheck.run import Run
 from kvwasi.crashcheck.workloads import WORKLOADS, Step, steps_of
 from kvwasi.wasi.trace import StorageCall, watch_new_hosts
 
@@ -168,7 +169,7 @@ def run_one(plan: FaultPlan, directory: str) -> tuple[list[str], Finding | None,
     recorder.on_call = lambda call: counts.update([call.operation, *_also(call)])
     recorder.gate.set()
     run = FaultRun(engine, mode, directory, WORKLOADS[WORKLOAD], recorder.mark, heal=recorder.heal)
-    with watch_new_hosts(recorder):
+    with watch_new_hosts(recorder), watch_new_files(recorder):
         finding = run.finding(plan.seed)
     recorder.close()
     return run.errors, finding or _afterwards(plan, run.history, directory), counts

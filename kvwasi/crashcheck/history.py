@@ -13,7 +13,7 @@ from itertools import chain
 from kvwasi.crashcheck.trace import Window
 from kvwasi.engine._engine import hash64
 
-__all__ = ["Change", "History", "Model", "apply"]
+__all__ = ["Change", "History", "Model", "UnexpectedContentsError", "apply"]
 
 Model = dict[bytes, bytes]
 Change = tuple[bytes, bytes | None]
@@ -36,6 +36,10 @@ def digest(entries: Sequence[tuple[bytes, bytes]]) -> tuple[int, int]:
     return hash64(whole, 1), hash64(whole, 2)
 
 
+class UnexpectedContentsError(Exception):
+    """After a failure, and without any power cut, a database holds what it may not."""
+
+
 @dataclass
 class _Lane:
     prefix: bytes
@@ -56,6 +60,8 @@ class History:
 
     def __init__(self, lanes: int = 1) -> None:
         self._lanes = [_Lane(b"%d/" % number) for number in range(lanes)]
+        self.copies: list[int] = []
+        """After which commits copies of the database were made."""
         for lane in self._lanes:
             lane.digests.append(digest(()))
 

@@ -17,10 +17,10 @@ MOMENTS = {
     "values begun": "a run of sectors for a large value is begun",
     "values reused": "such a run is begun in sectors that were in use before",
     "index begun": "a sector for the index is begun",
+    "index reused": "a sector that was in use before is begun as one of the index",
     "checkpoint": "a superblock is written over an older one, with another place to replay from",
     "superblock again": "a superblock is written over an older one, for what is durable now",
     "grown": "the file becomes longer",
-    "shrunk": "the file becomes shorter",
     "replaced": "a file takes the place of the database (compaction, repair, backup)",
     "flush failed": "a flush fails",
 }
@@ -49,7 +49,6 @@ def moments(trace: Trace) -> Counter[str]:
         elif event.kind == "truncate":
             before = sizes.get(event.file, 0)
             found["grown"] += 0 < before < event.offset
-            found["shrunk"] += event.offset < before
             sizes[event.file] = event.offset
         elif event.kind == "sync":
             found["flush failed"] += event.error != 0

@@ -9,6 +9,7 @@ from typing import Any
 
 from kvwasi.crashcheck.engines import ENGINES, Mode
 from kvwasi.crashcheck.history import History
+from kvwasi.crashcheck.newfiles import watch_new_files
 from kvwasi.crashcheck.pool import Lost, run_tasks
 from kvwasi.crashcheck.recorder import Fault, Recorder
 from kvwasi.crashcheck.run import Run
@@ -98,11 +99,11 @@ def record_here(mode: str, workload: str, seed: int, directory: str, fault: Faul
 
     plan = WORKLOADS[workload]
     run = Run(engine, mode_of("kvwasi", mode), directory, plan, mark, tracing, gate, heal)
-    with watch_new_hosts(later):
+    with watch_new_hosts(later), watch_new_files(later):
         run.all_steps(seed)
     assert later.recorder is not None
     later.recorder.close()
-    later.recorder.trace.verify(directory, engine.others)
+    later.recorder.trace.verify(directory, [name for name in os.listdir(directory) if name.endswith("-lock")])
     return Recording(later.recorder.trace, run.history, run.errors)
 
 

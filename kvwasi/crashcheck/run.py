@@ -6,16 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kvwasi.crashcheck.engines import Database, Engine, Mode
-from kvwasi.crashcheck.history import History
+from kvwasi.crashcheck.history import History, UnexpectedContentsError
 from kvwasi.crashcheck.workloads import Step, Workload, steps_of
 
-__all__ = ["Run", "UnexpectedContentsError"]
+__all__ = ["Run"]
 
 MARK = Callable[[str, int, int], None]
-
-
-class UnexpectedContentsError(Exception):
-    """After a failure, and without any power cut, a database holds what it may not."""
 
 
 @dataclass
@@ -81,11 +77,29 @@ class Run:
         database = self.database
         number = self.history.add(step.changes, step.lane)
         self.mark("begun", number, step.lane)
-        database.commit(step.changes, durable=durable)
+        if step.do is not None:
+            database.act(step.do)
+        else:
+            database.commit(step.changes, durable=durable)
         if durable:
             self._promise(number, step.lane)
         elif self.mode.sync:
             self._promise(number - self.mode.lag, step.lane)
+
+    def act(self, step: Step) -> None:
+        """Something that commits nothing."""
+        assert step.do is not None
+        self.database.act(step.do)
+        self._note_copies()
+
+    def repair(self, step: Step) -> None:
+        """Repair the closed database into a new file."""
+        self.close(step)
+        self.engine.repair(self.directory, self.history.last())
+        self._note_copies()
+
+    def _note_copies(self) -> None:
+        self.history.copies = [number for number, _ in self.engine.copies(self.directory)]
 
     def durable_commit(self, step: Step) -> None:
         """One that is durable in every mode."""

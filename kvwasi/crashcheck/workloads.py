@@ -1,16 +1,31 @@
 """What the databases are made to do: steps that cross every dangerous moment, the same for every engine.
 
-A workload is a function from a random generator to steps; a step names a verb of ``VERBS``, which says what
-it does to a database. A new verb of the store is a new entry there and a workload that uses it.
+A workload is a function from a random generator to steps. To add one for something new that the store can do,
+write a function that yields :func:`does` steps and give it a line in ``WORKLOADS``::
+
+    def counters(chance):
+        for number in range(20):
+            yield does(lambda store: store.increment("hits"), [(b"hits", b"%d" % (number + 1))])
+
+A ``does`` step is one commit: what is called with the open store, and what it changes, as keys and new values
+(None: deleted). What a table holds is a key that :func:`in_table` makes; the table itself is there if
+``in_table(name)`` has the value ``b""``. Steps that commit nothing (``does`` without changes) look, hold
+snapshots or raise :class:`UnexpectedContentsError`. Copies of the database belong into files that
+:func:`copy_path` names: they must be whole or absent, and there once a later commit is durable.
+
+What follows from it: power cuts in every mode at every event, failing flushes, and recovery cut again.
 """
 
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from kvwasi.crashcheck.history import Change
+from kvwasi.crashcheck.engines import in_table
+from kvwasi.crashcheck.history import Change, Model, UnexpectedContentsError, apply
 
-__all__ = ["WORKLOADS", "Step", "Workload", "steps_of"]
+__all__ = ["WORKLOADS", "Step", "Workload", "copy_path", "does", "steps_of"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +35,8 @@ class Step:
     verb: str
     changes: Sequence[Change] = ()
     lane: int = 0
+    do: Callable[[Any], object] | None = None
+    """What makes the changes, when it is not a plain transaction; called with the :class:`kvwasi.Store`."""
 
 
 Steps = Callable[[random.Random], Iterator[Step]]
@@ -37,6 +54,16 @@ class Workload:
     lanes: int = 1
     engines: Sequence[str] = ("kvwasi", "lmdb")
     cut: bool = True
+
+
+def does(do: Callable[[Any], object], changes: Sequence[Change] = ()) -> Step:
+    """One commit of the store that is more than puts and deletes, or (without changes) none at all."""
+    return Step("commit" if changes else "act", changes, do=do)
+
+
+def copy_path(store: Any, commits: int, of: str = "") -> str:
+    """Where a copy of the database as it is after so many commits belongs."""
+    return os.path.join(os.path.dirname(store.path), f"copy{of}-{commits}.kv")
 
 
 def _key(number: int, lane: int = 0) -> bytes:
@@ -201,6 +228,96 @@ def threads(chance: random.Random) -> Iterator[Step]:
         yield Step("join_threads")
 
 
+def tables(chance: random.Random) -> Iterator[Step]:
+    """Named tables that are made, changed together with each other, and dropped with all that is in them."""
+    now: Model = {}
+    for number in range(36):
+        names = chance.sample((b"one", b"two", b"three"), 1 + number % 3)
+        changes: list[Change] = [_change(chance, 9, (10, 300))]
+        for name in names:
+            changes += [(in_table(name), b"")]
+            changes += [(in_table(name, _key(chance.randrange(9))), _value(chance, 200)) for _ in range(3)]
+        if number % 6 == 5:
+            doomed = in_table(names[0])
+            changes = [(key, None) for key in now if key == doomed or key.startswith(doomed + b"/")]
+            if changes:
+                yield does(lambda store, name=names[0]: store.drop_table(name), changes)  # type: ignore[misc]
+        else:
+            yield Step("commit", changes)
+        apply(changes, now)
+        if number % 9 == 8:
+            yield Step("sync")
+        if number % 13 == 12:
+            yield Step("reopen")
+
+
+def savepoints(chance: random.Random) -> Iterator[Step]:
+    """Transactions of which parts are taken back, large values and tables among them."""
+
+    def partly(store: Any, kept: Sequence[Change], undone: Sequence[Change]) -> None:
+        with store.transaction() as transaction:
+            for key, value in kept[: len(kept) // 2]:
+                transaction.put(key, value)
+            with transaction.savepoint() as point:
+                transaction.table("passing").put(b"k", bytes(70_000))
+                for key, value in undone:
+                    transaction.put(key, value)
+                point.rollback()
+            for key, value in kept[len(kept) // 2 :]:
+                transaction.put(key, value)
+
+    for number in range(18):
+        kept = [(_key(chance.randrange(30)), _value(chance, 300)) for _ in range(2 + number)]
+        undone = [
+            (_key(chance.randrange(30)), _value(chance, chance.choice((10, 4000, 66_000)))) for _ in range(4)
+        ]
+        yield does(lambda store, kept=kept, undone=undone: partly(store, kept, undone), kept)  # type: ignore[misc]
+        if number % 7 == 6:
+            yield Step("sync")
+
+
+def snapshots(chance: random.Random) -> Iterator[Step]:
+    """Snapshots that are held while what they show is overwritten, checkpointed and collected."""
+    held: list[tuple[Any, Model]] = []
+
+    def take(store: Any) -> None:
+        held.append((store.snapshot(), dict(store.items())))
+
+    def release(store: Any) -> None:
+        for snapshot, expected in held:
+            if dict(snapshot.items()) != expected:
+                raise UnexpectedContentsError("a snapshot does not show what was there when it was taken")
+            snapshot.close()
+        held.clear()
+
+    for number in range(4):
+        yield Step("commit", [(_key(30 + number), _value(chance, 3000))])
+        for _ in range(6):
+            yield Step("commit", [(_key(chance.randrange(4)), _value(chance, 50_000))])
+        yield Step("reopen")
+    yield Step("trace")
+    for number in range(48):
+        if number % 8 == 0:
+            yield does(take)
+        yield Step("commit", [(_key(chance.randrange(4)), _value(chance, 56_000))])
+        if number % 16 == 15:
+            yield does(release)
+            yield Step("reopen")
+    yield does(release)
+
+
+def copies(chance: random.Random) -> Iterator[Step]:
+    """Backups, and repairs into a new file, among commits: the copies are whole or not there."""
+    for number in range(1, 25):
+        yield Step("commit", [_change(chance, 30, (10, 400, 20_000))])
+        if number in (5, 11, 21):
+            yield does(lambda store, number=number: store.backup(copy_path(store, number)))  # type: ignore[misc]
+        if number == 16:
+            yield Step("repair")
+        if number % 6 == 3:
+            yield Step("sync")
+
+
 def faults(chance: random.Random) -> Iterator[Step]:
     """A bit of everything, briefly: each of its calls fails in turn."""
     yield Step("commit", [(_key(1), _value(chance, 100))])
@@ -242,6 +359,10 @@ WORKLOADS: dict[str, Workload] = {
         Workload("reopening", reopening),
         Workload("groups", groups),
         Workload("threads", threads, lanes=3, engines=("kvwasi",)),
+        Workload("tables", tables, engines=("kvwasi",)),
+        Workload("savepoints", savepoints, engines=("kvwasi",)),
+        Workload("snapshots", snapshots, engines=("kvwasi",)),
+        Workload("copies", copies, engines=("kvwasi",)),
         Workload("faults", faults, cut=False),
         Workload("small", small, cut=False),
     )

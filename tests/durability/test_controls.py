@@ -23,6 +23,8 @@ def caught(outcome: Outcome) -> int:
         ("no-flush", "commit", "single"),
         ("no-flush", "none", "mixed"),
         ("no-flush", "interval", "groups"),
+        ("no-flush", "commit", "tables"),
+        ("no-flush", "commit", "copies"),
         ("no-barrier", "commit", "large"),
         ("no-barrier", "commit", "compaction"),
         ("ignored-failure", "commit", "single"),

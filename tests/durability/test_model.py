@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kvwasi.crashcheck.campaign import Violation
 from kvwasi.crashcheck.disk import Choice, Disk
 from kvwasi.crashcheck.examine import write_state
 from kvwasi.crashcheck.history import History
@@ -147,6 +148,24 @@ def test_names_keep_their_order_but_at_level_5() -> None:
     assert names == {("a",), ("a", "b"), ("b",)}
     assert () in {tuple(disk.build(c).files) for c in choices(disk, "1", 9) if c.level == "L5"}
     assert contents(stood([*moved, Event("sync_names")]), 0) == {"b": b"x"}
+
+
+def test_a_link_is_of_the_file_that_had_the_name_then() -> None:
+    old, new = Event("base", 1, data=b"old", name="a-new"), Event("create", 2, name="a-new")
+    link = Event("link", name="a-new", name2="a")
+    disk = stood([old, Event("unlink", name="a-new"), new, write(0, b"new", 2), Event("sync", 2), link])
+    states = [disk.build(choice).files.get("a") for choice in choices(disk, "1", 9)]
+    assert {image.content() for image in states if image} == {b"new"}  # though its first name may be lost
+
+
+def test_a_second_cut_of_what_does_not_count_does_not_count() -> None:
+    def counted(choice: str, level: str) -> bool:
+        return Violation("", choice, level, "open", "", True).counted
+
+    assert counted("L3.e4.m0+L0.e2.m0", "L0")
+    assert not counted("L6.e4.m0.0b3", "L6")
+    assert not counted("L6.e4.m0.0b3+L0.e2.m0", "L0")
+    assert not counted("L3.e4.m0+L6.e2.m0.0b3", "L6")
 
 
 def test_nothing_behind_a_shrinking_is_there_without_it() -> None:

@@ -4,17 +4,22 @@ The seed is fixed: the same states on every machine, every time.
 """
 
 import dataclasses
+import tempfile
+from collections import Counter
 
 import pytest
 
 from kvwasi.crashcheck.campaign import Outcome, Plan, reproduce, run_plan
 from kvwasi.crashcheck.engines import ENGINES
+from kvwasi.crashcheck.moments import MOMENTS, moments
+from kvwasi.crashcheck.record import record, scratch_directory
+from kvwasi.crashcheck.recorder import Fault
 from kvwasi.crashcheck.states import LEVELS
 from kvwasi.crashcheck.suite import HEAVY
 from kvwasi.crashcheck.workloads import WORKLOADS
 
 SEED = 11
-STATES = 100
+STATES = 50
 MODES = [mode.name for mode in ENGINES["kvwasi"].modes]
 OURS = [name for name, workload in WORKLOADS.items() if workload.cut and "kvwasi" in workload.engines]
 PLANS = [
@@ -34,6 +39,16 @@ def test_every_disk_opens_with_what_was_promised(plan: Plan) -> None:
     assert not shown(outcome), shown(outcome)
     assert outcome.counted_states > plan.states / 2
     assert outcome.errors == []
+
+
+def test_the_workloads_cross_every_dangerous_moment() -> None:
+    found: Counter[str] = Counter()
+    for name in ("large", "collect", "sweep", "checkpoints", "reopening", "copies", "compaction"):
+        with tempfile.TemporaryDirectory(dir=scratch_directory()) as place:
+            found += moments(record("kvwasi", "commit", name, SEED, place).trace)
+    with tempfile.TemporaryDirectory(dir=scratch_directory()) as place:
+        found += moments(record("kvwasi", "commit", "mixed", SEED, place, Fault("flush", 3, error=5)).trace)
+    assert set(found) == set(MOMENTS)
 
 
 @pytest.mark.parametrize("flush", [0, 2, 5])
