@@ -60,7 +60,7 @@ crash-test: ## power loss at every write of many random workloads, natively; SEE
 	@$(MAKE) --no-print-directory -C guest-db BUILD=../build/native crash
 
 crashtest: $(STAMPS)/installed ## the durability suite at length, beside LMDB; writes bench/results/crashtest.*
-	@$(BIN)/kvwasi crashtest --engine both --states 100000 --jobs $$(nproc) --output bench/results
+	@$(BIN)/kvwasi crashtest --engine both --states 100000 --share 1 --jobs $$(nproc) --output bench/results
 
 torture: $(STAMPS)/installed ## kill a writer thousands of times; all that was acknowledged must be there
 	@$(BIN)/python tests/store/torture.py build/torture

@@ -34,8 +34,7 @@ static bool to_root(const kv_nodes *nodes, const kv_place *place, kv_root *root)
     *root = (kv_root){.node = (uint32_t)place->offset,
                       .height = (uint32_t)(place->offset >> 32),
                       .count = (uint64_t)place->sum << 32 | place->length};
-    return root->height < KV_HEIGHT_MAX && (root->node == 0) == (root->height == 0) &&
-           (root->node == 0 || kv_nodes_holds(nodes, root->node));
+    return kv_root_is_sane(root) && (root->node == 0 || kv_nodes_holds(nodes, root->node));
 }
 
 static kv_status damaged(kv_db *db, kv_nodes *nodes, const kv_root *catalog) {

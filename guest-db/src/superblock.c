@@ -70,10 +70,6 @@ static bool decode(kv_superblock *super, const uint8_t *from) {
     return true;
 }
 
-static bool root_is_sane(const kv_root *root) {
-    return root->height < KV_HEIGHT_MAX && (root->node == 0) == (root->height == 0) && (root->node != 0 || root->count == 0);
-}
-
 /* Do the numbers keep to their bounds? The size of sectors is taken from `super`. */
 static bool is_sane(const kv_superblock *super) {
     uint32_t bytes = super->sector_bytes;
@@ -82,7 +78,7 @@ static bool is_sane(const kv_superblock *super) {
     return generation >= 1 && generation <= super->generation && offset >= KV_SECTOR_DATA && offset % 8 == 0 &&
            super->generation < UINT64_MAX / KV_SECTOR_BYTES_MAX && super->sequence >= 1 &&
            super->sequence < UINT64_MAX / 2 && super->log_sector < UINT32_MAX && super->map_sectors < UINT32_MAX &&
-           super->durable >= super->replay && root_is_sane(&super->root) && root_is_sane(&super->catalog);
+           super->durable >= super->replay && kv_root_is_sane(&super->root) && kv_root_is_sane(&super->catalog);
 }
 
 /* May this version read (and, unless read-only, write) such a database? */

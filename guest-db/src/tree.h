@@ -11,6 +11,13 @@ typedef struct kv_root {
     uint64_t count; /* keys */
 } kv_root;
 
+/* Could there be such a tree? Settled before its count is believed: a node has 2^9 slots at most. */
+static inline bool kv_root_is_sane(const kv_root *root) {
+    static_assert(KV_NODE_BYTES / sizeof(kv_slot) <= 512, "slots of a node");
+    return root->height < KV_HEIGHT_MAX && (root->node == 0) == (root->height == 0) && (root->node != 0 || root->count == 0) &&
+           (root->height > 6 || root->count <= (uint64_t)1 << 9 * root->height);
+}
+
 typedef struct kv_step {
     uint32_t node;
     uint32_t index; /* of the slot in a leaf, of the child in an inner node */

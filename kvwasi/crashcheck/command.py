@@ -13,9 +13,10 @@ from kvwasi import console
 
 if TYPE_CHECKING:
     from kvwasi.crashcheck.campaign import Outcome
-    from kvwasi.crashcheck.suite import Progress
+    from kvwasi.crashcheck.suite import Others, Progress
 
 STATES = 4000
+SHARE = 0.01
 KILLS = 1000
 
 
@@ -27,12 +28,28 @@ class EngineName(StrEnum):
     BOTH = "both"
 
 
+class Part(StrEnum):
+    """What ``crashtest`` does."""
+
+    CUTS = "cuts"
+    FAULTS = "faults"
+    DAMAGE = "damage"
+    SITUATIONS = "situations"
+
+
 def crashtest(
     states: Annotated[int, typer.Option(min=1, help="Unique states of the disk to look at.")] = STATES,
     seed: Annotated[int, typer.Option(min=0, help="The same seed, the same states.")] = 1,
     engine: Annotated[
         EngineName, typer.Option(help="lmdb needs the package lmdb and a C compiler.")
     ] = EngineName.KVWASI,
+    part: Annotated[
+        list[Part] | None,
+        typer.Option(help="Only this; may be given again. Without it, all.", show_default=False),
+    ] = None,
+    share: Annotated[
+        float, typer.Option(min=0, max=1, help="The part of all faults and places of damage that is tried.")
+    ] = SHARE,
     jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 1,
     output: Annotated[
         str | None, typer.Option(metavar="DIR", help="Write the report here: Markdown, JSON and SVG.")
@@ -47,26 +64,32 @@ def crashtest(
 ) -> int:
     """Cut the power, in simulation: every state that the disk may be in must open with all that was promised.
 
-    Workloads run while each of their storage calls is recorded; from that, the disks that a power cut at any
-    moment may leave are built, opened and compared with the history. Exit code 3 if kvwasi breaks a promise.
+    Cuts: workloads run while each of their storage calls is recorded; from that, the disks that a power cut
+    at any moment may leave are built, opened and compared with the history. Faults: each call fails in turn.
+    Damage: files are changed in every way. Situations: pipes, links, two openers, forks, kills, too little
+    memory. Exit code 3 if kvwasi breaks a promise.
     """
     _need_parts(engine)
     if reproduce is not None:
         return _reproduce(reproduce, keep)
     from kvwasi.crashcheck import report
-    from kvwasi.crashcheck.suite import run_suite
+    from kvwasi.crashcheck.suite import PARTS, run_others, run_suite
 
     engines = ["kvwasi", "lmdb"] if engine is EngineName.BOTH else [engine.value]
-    with _progress() as show:
-        outcomes = run_suite(engines, states, seed, jobs=jobs, progress=show)
+    parts = [one.value for one in part] if part else PARTS
+    outcomes: list[Outcome] = []
+    if "cuts" in parts:
+        with _progress() as show:
+            outcomes = run_suite(engines, states, seed, jobs=jobs, progress=show)
+    others = run_others(engines, parts, seed, share, jobs)
     about = report.facts(seed, engines)
     if output is not None:
-        _write_report(output, outcomes, about)
+        _write_report(output, outcomes, others, about)
     if json:
-        console.write_json(report.as_json(outcomes, about))
+        console.write_json(report.as_json(outcomes, others, about))
     else:
-        console.write(report.as_markdown(outcomes, about).encode())
-    return _verdict(outcomes)
+        console.write(report.as_markdown(outcomes, others, about).encode())
+    return _verdict(outcomes, others)
 
 
 def torture(
@@ -124,49 +147,68 @@ def _need_parts(engine: EngineName) -> None:
 
 
 def _reproduce(name: str, keep: str | None) -> int:
-    from kvwasi.crashcheck.campaign import reproduce
-
     if keep is not None:
         os.makedirs(keep, exist_ok=True)
     try:
-        found = reproduce(name, keep)
+        found = _reproduced(name, keep)
     except (ValueError, KeyError, IndexError):
         raise typer.BadParameter(f"'{name}' names no state", param_hint="--reproduce") from None
-    for violation in found:
-        console.write(f"{violation.kind}: {violation.what}\n".encode())
+    for what in found:
+        console.write(f"{what}\n".encode())
     if found:
         return console.complain(console.EXIT_DATA, f"{name}: this state breaks a promise")
     console.tell("this state is as it should be")
     return 0
 
 
-def _write_report(directory: str, outcomes: "list[Outcome]", about: dict[str, str]) -> None:
+def _reproduced(name: str, keep: str | None) -> list[str]:
+    """What is wrong with what a report names."""
+    if name.startswith("fault/"):
+        from kvwasi.crashcheck.faults import reproduce_fault
+
+        finding = reproduce_fault(name)
+        return [f"{finding.kind}: {finding.what}"] if finding else []
+    if name.startswith("damage/"):
+        from kvwasi.crashcheck.damage import reproduce_damage
+
+        return [what for what in [reproduce_damage(name, keep)] if what]
+    if name.startswith("situation/"):
+        from kvwasi.crashcheck.situations import reproduce_situation
+
+        return [what for what in [reproduce_situation(name)] if what]
+    from kvwasi.crashcheck.campaign import reproduce
+
+    return [f"{violation.kind}: {violation.what}" for violation in reproduce(name, keep)]
+
+
+def _write_report(directory: str, outcomes: "list[Outcome]", others: "Others", about: dict[str, str]) -> None:
     import json
 
     from kvwasi.crashcheck import report
 
     os.makedirs(directory, exist_ok=True)
     texts = {
-        "md": report.as_markdown(outcomes, about),
-        "json": json.dumps(report.as_json(outcomes, about), indent=1) + "\n",
-        "svg": report.as_svg(outcomes),
+        "md": report.as_markdown(outcomes, others, about),
+        "json": json.dumps(report.as_json(outcomes, others, about), indent=1) + "\n",
+        "svg": report.as_svg(outcomes, others),
     }
     for suffix, text in texts.items():
         with open(os.path.join(directory, f"crashtest.{suffix}"), "w") as stream:
             stream.write(text)
 
 
-def _verdict(outcomes: "list[Outcome]") -> int:
+def _verdict(outcomes: "list[Outcome]", others: "Others") -> int:
     broken = [
-        violation
+        (f"{violation.plan}:{violation.choice}", f"{violation.kind}: {violation.what}")
         for outcome in outcomes
         for violation in outcome.violations
         if violation.counted and outcome.plan.engine == "kvwasi"
     ]
-    for violation in broken[:10]:
-        console.tell(f"{violation.command}\n    {violation.kind}: {violation.what}")
+    broken += others.failures("kvwasi")
+    for name, what in broken[:10]:
+        console.tell(f"kvwasi crashtest --reproduce {name}\n    {what}")
     if broken:
-        return console.complain(console.EXIT_DATA, f"{len(broken)} states break a promise of kvwasi")
+        return console.complain(console.EXIT_DATA, f"{len(broken)} cases break a promise of kvwasi")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Damaged files: bits flipped, ends cut off, sectors swapped, files that are something else.
+"""Damaged files: bits flipped, ends cut off, sectors swapped, lies with right checksums, other files.
 
 The database was closed cleanly before. Reading it then gives the right data or an error of the engine's own:
 never wrong data in silence, never a signal, never a hang; and opening it to read changes nothing.
@@ -6,162 +6,310 @@ never wrong data in silence, never a signal, never a hang; and opening it to rea
 
 import random
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kvwasi.crashcheck import craft
 from kvwasi.crashcheck.engines import ENGINES, Engine, Mode
 from kvwasi.crashcheck.history import Model
 from kvwasi.crashcheck.pool import Lost, run_tasks
 from kvwasi.crashcheck.record import record, scratch_directory
 
-__all__ = ["KINDS", "DamageReport", "run_damage"]
+__all__ = ["KINDS", "Damage", "DamageReport", "reproduce_damage", "run_damage"]
 
-OUTCOMES = ("right", "error", "wrong", "changed", "signal", "bug")
-"""``wrong``: other contents, in silence; ``changed``: by opening it to read; ``bug``: no error of its own."""
-BLOCKS = (512, 4096)
+OUTCOMES = ("right", "error", "other", "wrong", "changed", "slow", "signal", "bug")
+"""``other``: other contents, where a lie with right checksums tells them; ``wrong``: other contents, in
+silence; ``changed``: by opening it to read; ``slow``: it took too long; ``bug``: no error of its own."""
+HARMLESS = ("right", "error", "other")
+SLOW_S = 10.0
+WORKLOAD = "small"
+BITS_WORKLOAD = "tiny"
+"""Of which every bit is flipped."""
+BLOCKS = (512, 4096, 1 << 18)
+START = 8192
+"""Where sectors begin."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """One damaged file: ``of`` the kind, ``where`` in it, and how it is made from the sound one."""
+    """One damaged file: ``where`` counts the places that a kind of damage has."""
 
-    of: str
+    engine: str
+    workload: str
+    seed: int
+    kind: str
     where: int
-    make: Callable[[bytes], bytes]
+
+    def __str__(self) -> str:
+        kind = self.kind.replace(" ", "-")
+        return f"damage/{self.engine}/{self.workload}/{self.seed}/{kind}/{self.where}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Damage":
+        """The inverse of ``str``. Raises ValueError and KeyError."""
+        _, engine, workload, seed, kind, where = text.split("/")
+        kind = {name.replace(" ", "-"): name for name in KINDS}[kind]
+        if engine not in ENGINES or workload not in (WORKLOAD, BITS_WORKLOAD):
+            raise ValueError(f"no engine {engine} or no workload {workload}")
+        return cls(engine, workload, int(seed), kind, int(where))
+
+    @property
+    def command(self) -> str:
+        """The command that shows it again."""
+        return f"kvwasi crashtest --reproduce {self}"
+
+    def make(self, content: bytes) -> bytes:
+        """The sound file, damaged."""
+        chance = random.Random(f"{self.seed}/{self.kind}/{self.where}")
+        made = KINDS[self.kind](content, self.where, chance)
+        if made is None:
+            raise ValueError("there is no such place")
+        return made
 
 
 @dataclass
 class DamageReport:
     """What became of the damaged files, by kind and outcome."""
 
+    engine: str = ""
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
+    findings: list[tuple[Damage, str]] = field(default_factory=list)
+    """What broke the promise, and how."""
+
+    @property
+    def files(self) -> int:
+        """How many were looked at."""
+        return sum(counter.total() for counter in self.outcomes.values())
 
     @property
     def wrong(self) -> int:
         """How many broke the promise."""
-        return sum(
-            count
-            for counter in self.outcomes.values()
-            for outcome, count in counter.items()
-            if outcome not in ("right", "error")
-        )
+        return len(self.findings)
+
+    def add(self, other: "DamageReport") -> None:
+        """Sum up."""
+        for kind, counter in other.outcomes.items():
+            self.outcomes.setdefault(kind, Counter()).update(counter)
+        self.findings += other.findings
 
 
-def _flips(content: bytes, chance: random.Random, share: float) -> Iterator[Damage]:
-    """One bit of each byte; of long runs of zeros only some."""
-    for at in range(len(content)):
-        dense = any(content[max(0, at - 64) : at + 64])
-        if chance.random() >= (share if dense else share / 50):
-            continue
-        bit = chance.randrange(8)
-        yield Damage("bit flipped", at * 8 + bit, lambda c, at=at, bit=bit: _flipped(c, at, bit))  # type: ignore[misc]
-
-
-def _flipped(content: bytes, at: int, bit: int) -> bytes:
+def _flipped(content: bytes, where: int, chance: random.Random) -> bytes | None:
+    if where >= 8 * len(content):
+        return None
     damaged = bytearray(content)
-    damaged[at] ^= 1 << bit
+    damaged[where // 8] ^= 1 << where % 8
     return bytes(damaged)
 
 
-def _cuts(content: bytes, chance: random.Random, share: float) -> Iterator[Damage]:
-    """Every length; with something else behind."""
-    for length in range(len(content)):
-        if chance.random() >= share / 8:
-            continue
-        yield Damage("cut short", length, lambda c, n=length: c[:n])  # type: ignore[misc]
-        if chance.random() < 0.3:
-            tail = chance.randbytes(chance.randrange(1, 5000))
-            yield Damage("cut, garbage behind", length, lambda c, n=length, t=tail: c[:n] + t)  # type: ignore[misc]
-
-
-def _blocks(content: bytes, chance: random.Random, share: float) -> Iterator[Damage]:
-    """Blocks swapped, doubled, lost."""
-    for size in BLOCKS:
-        count = len(content) // size
-        for block in range(count):
-            if chance.random() >= share:
-                continue
-            other = chance.randrange(count)
-            a, b = slice(block * size, (block + 1) * size), slice(other * size, (other + 1) * size)
-            yield Damage(f"{size} bytes swapped", block, lambda c, a=a, b=b: _moved(c, a, c[b], b, c[a]))  # type: ignore[misc]
-            yield Damage(f"{size} bytes doubled", block, lambda c, a=a, b=b: _moved(c, a, c[b], b, c[b]))  # type: ignore[misc]
-            yield Damage(f"{size} bytes zeroed", block, lambda c, a=a: _moved(c, a, bytes(a.stop - a.start)))  # type: ignore[misc]
-            junk = chance.randbytes(size)
-            yield Damage(f"{size} bytes of garbage", block, lambda c, a=a, j=junk: _moved(c, a, j))  # type: ignore[misc]
-
-
-def _moved(content: bytes, a: slice, to_a: bytes, b: slice | None = None, to_b: bytes = b"") -> bytes:
+def _changed(content: bytes, where: int, chance: random.Random) -> bytes | None:
+    if where >= len(content):
+        return None
     damaged = bytearray(content)
-    damaged[a] = to_a
-    if b is not None:
-        damaged[b] = to_b
+    damaged[where] ^= chance.randrange(1, 256)
     return bytes(damaged)
 
 
-def _foreign(content: bytes, chance: random.Random, share: float) -> Iterator[Damage]:
-    """Files that are something else."""
-    for number, other in enumerate(
-        (b"", b"\0", b"text\n", bytes(8192), bytes(1 << 20), b"SQLite format 3\0" + bytes(4080))
-    ):
-        yield Damage("another file", number, lambda c, o=other: o)  # type: ignore[misc]
-    for number in range(8):
-        junk = chance.randbytes(chance.choice((1, 100, 4096, 300_000)))
-        yield Damage("another file", 10 + number, lambda c, j=junk: j)  # type: ignore[misc]
-        yield Damage("a beginning alone", number, lambda c, j=junk, n=number: c[: 64 << n] + j)  # type: ignore[misc]
+def _cut(content: bytes, where: int, chance: random.Random) -> bytes | None:
+    return content[:where] if where < len(content) else None
 
 
-KINDS: tuple[Callable[[bytes, random.Random, float], Iterator[Damage]], ...] = (
-    _flips,
-    _cuts,
-    _blocks,
-    _foreign,
-)
+def _cut_and_garbage(content: bytes, where: int, chance: random.Random) -> bytes | None:
+    return content[:where] + chance.randbytes(chance.randrange(1, 5000)) if where < len(content) else None
+
+
+def _garbage_behind(content: bytes, where: int, chance: random.Random) -> bytes | None:
+    return content + chance.randbytes(1 << where) if where < 20 else None
+
+
+def _blocks(size: int, how: str) -> "Maker":
+    """One block exchanged with another one, or something else in its place."""
+
+    def make(content: bytes, where: int, chance: random.Random) -> bytes | None:
+        start = START if size > START else 0
+        count = (len(content) - start) // size
+        if where >= count:
+            return None
+        other = chance.randrange(count)
+        a, b = (slice(start + block * size, start + (block + 1) * size) for block in (where, other))
+        damaged = bytearray(content)
+        if how == "swapped":
+            damaged[a], damaged[b] = content[b], content[a]
+        else:
+            damaged[a] = {"doubled": content[b], "zeroed": bytes(size), "garbage": chance.randbytes(size)}[
+                how
+            ]
+        return bytes(damaged)
+
+    return make
+
+
+def _foreign(content: bytes, where: int, chance: random.Random) -> bytes | None:
+    others = (b"", b"\0", b"text\n", bytes(8192), bytes(1 << 20), b"SQLite format 3\0" + bytes(4080))
+    if where < len(others):
+        return others[where]
+    return chance.randbytes(chance.choice((1, 100, 4096, 300_000))) if where < 20 else None
+
+
+def _beginning(content: bytes, where: int, chance: random.Random) -> bytes | None:
+    return (
+        content[: 64 << where] + chance.randbytes(chance.choice((1, 100, 4096, 300_000)))
+        if where < 8
+        else None
+    )
+
+
+def _craft(of: str) -> "Maker":
+    return lambda content, where, chance: craft.crafted(content, of, where)
+
+
+Maker = Callable[[bytes, int, random.Random], bytes | None]
+KINDS: dict[str, Maker] = {
+    "bit flipped": _flipped,
+    "byte changed": _changed,
+    "cut short": _cut,
+    "cut with garbage behind": _cut_and_garbage,
+    "garbage behind": _garbage_behind,
+    **{
+        f"{size} bytes {how}": _blocks(size, how)
+        for size in BLOCKS
+        for how in ("swapped", "doubled", "zeroed", "garbage")
+    },
+    "another file": _foreign,
+    "a beginning alone": _beginning,
+    **{f"{of} crafted": _craft(of) for of in craft.CRAFTS},
+}
+
+
+def _dense(content: bytes, share: float, sparse: float) -> Iterator[int]:
+    """Of the bytes, a part, evenly spread; of those in long runs of zeros a smaller one."""
+    due = 0.0
+    for start in range(0, len(content), 64):
+        around = content[max(0, start - 64) : start + 128].count(0) < 192
+        for at in range(start, min(start + 64, len(content))):
+            due += share if around else share * sparse
+            if due >= 1:
+                due -= 1
+                yield at
+
+
+def _places(kind: str, content: bytes, share: float) -> Iterator[int]:
+    """Where a kind of damage is done."""
+    if kind == "bit flipped":
+        yield from (8 * at + bit for at in _dense(content, share, 1 / 64) for bit in range(8))
+    elif kind == "byte changed":
+        yield from _dense(content, share / 4, 1 / 64)
+    elif kind.startswith("cut"):
+        yield from _dense(content, share, 1 / 64)
+    else:
+        count, due = _count(kind, content), 0.0
+        for where in range(count):
+            due += share if count > 400 else min(1.0, share * 8)
+            if due >= 1:
+                due -= 1
+                yield where
+
+
+def _count(kind: str, content: bytes) -> int:
+    """How many places a kind has that is not of single bytes."""
+    if kind.endswith("crafted"):
+        return craft.count(content, kind.removesuffix(" crafted"))
+    size = kind.split()[0]
+    if size.isdigit():
+        return (len(content) - (START if int(size) > START else 0)) // int(size)
+    return 8 if kind == "a beginning alone" else 20
+
+
+def _sound(engine: Engine, workload: str, seed: int) -> tuple[bytes, Model]:
+    """A database that was closed, and what it holds."""
+    with tempfile.TemporaryDirectory(dir=scratch_directory()) as place:
+        recording = record(engine.name, engine.modes[0].name, workload, seed, place)
+        content = (Path(place) / engine.file).read_bytes()
+    return content, recording.history.model(recording.history.last())
 
 
 def run_damage(engine_name: str, seed: int, share: float = 1.0) -> DamageReport:
-    """Damage a small database in every way; ``share``: only such a part of the places."""
-    engine = ENGINES[engine_name]
-    mode = engine.modes[0]
-    with tempfile.TemporaryDirectory(dir=scratch_directory()) as place:
-        recording = record(engine_name, mode.name, "small", seed, place)
-        content = (Path(place) / engine.file).read_bytes()
-    expected = recording.history.model(recording.history.last())
-    chance = random.Random(f"{seed}/damage")
-    todo = [damage for kind in KINDS for damage in kind(content, chance, share)]
+    """Damage small databases in every way; ``share``: only such a part of the places.
+
+    Every bit of a tiny one is flipped, and it is cut at every length; all else is done to a larger one.
+    """
+    report = DamageReport(engine_name)
+    for workload in (BITS_WORKLOAD, WORKLOAD):
+        content, expected = _sound(ENGINES[engine_name], workload, seed)
+        todo = [
+            Damage(engine_name, workload, seed, kind, where)
+            for kind in KINDS
+            if _is_for(kind, workload) and (engine_name == "kvwasi" or not kind.endswith("crafted"))
+            for where in _places(kind, content, share)
+        ]
+        report.add(_run(todo, content, expected))
+    return report
+
+
+def _is_for(kind: str, workload: str) -> bool:
+    if kind.endswith("crafted"):
+        return True
+    bits = kind in ("bit flipped", "cut short", "cut with garbage behind")
+    return bits == (workload == BITS_WORKLOAD)
+
+
+def reproduce_damage(text: str, keep: str | None = None) -> str:
+    """Damage a file as a name says; what is wrong then. Raises ValueError and KeyError for no such name."""
+    damage = Damage.parse(text)
+    content, expected = _sound(ENGINES[damage.engine], damage.workload, damage.seed)
+    made = damage.make(content)
+    if keep is not None:
+        (Path(keep) / ENGINES[damage.engine].file).write_bytes(made)
+    findings = _run([damage], content, expected).findings
+    return findings[0][1] if findings else ""
+
+
+def _run(todo: list[Damage], content: bytes, expected: Model) -> DamageReport:
     report = DamageReport()
+    if not todo:
+        return report
+    engine = ENGINES[todo[0].engine]
     with tempfile.TemporaryDirectory(dir=scratch_directory()) as place:
 
         def work(task: int, tell: Callable[[Any], None], place_of: Callable[[int], None]) -> None:
-            tell(_look(engine, mode, place, todo[task].make(content), expected))
+            tell(_look(engine, engine.modes[0], place, todo[task], content, expected))
 
         for task, result in run_tasks(len(todo), work):
             damage = todo[task]
             outcome, what = ("signal", result.why) if isinstance(result, Lost) else result
-            report.outcomes.setdefault(damage.of, Counter())[outcome] += 1
-            if outcome not in ("right", "error"):
-                report.failures.append(f"{damage.of} at {damage.where}: {outcome}: {what}")
+            report.outcomes.setdefault(damage.kind, Counter())[outcome] += 1
+            if outcome not in HARMLESS:
+                report.findings.append((damage, f"{outcome}: {what}"))
     return report
 
 
-def _look(engine: Engine, mode: Mode, place: str, content: bytes, expected: Model) -> tuple[str, str]:
+def _look(
+    engine: Engine, mode: Mode, place: str, damage: Damage, content: bytes, expected: Model
+) -> tuple[str, str]:
     """Open the file to read, then to write; the worse outcome of both."""
     path = Path(place) / engine.file
-    worst = ("right", "")
+    content = damage.make(content)
+    worst, began = ("right", ""), time.process_time()
     for read_only in (True, False):
-        path.write_bytes(content)
+        with open(path, "r+b" if path.exists() else "wb") as stream:
+            stream.write(content)
+            stream.truncate()
         try:
             outcome = _read(engine, mode, place, read_only, expected)
         except engine.errors() as error:
             outcome = ("error", str(error)) if type(error).__name__ != "EngineError" else ("bug", str(error))
         except Exception as error:
             outcome = "bug", f"{type(error).__name__}: {error}"
+        if outcome[0] == "wrong" and damage.kind.endswith("crafted"):
+            outcome = "other", outcome[1]
         if read_only and path.read_bytes() != content:
             outcome = "changed", "opening it to read changed it"
         worst = max(worst, outcome, key=lambda one: OUTCOMES.index(one[0]))
+    if time.process_time() - began > SLOW_S:
+        worst = max(worst, ("slow", "it took too long"), key=lambda one: OUTCOMES.index(one[0]))
     return worst
 
 

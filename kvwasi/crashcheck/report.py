@@ -9,12 +9,25 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from kvwasi.crashcheck.campaign import Outcome, Violation
+from kvwasi.crashcheck.damage import HARMLESS, DamageReport
 from kvwasi.crashcheck.engines import ENGINES
 from kvwasi.crashcheck.states import LEVELS
+from kvwasi.crashcheck.suite import Others
 
 __all__ = ["Row", "as_json", "as_markdown", "as_svg", "rows"]
 
 SHOWN_VIOLATIONS = 20
+OUTCOMES = {
+    "right": "right",
+    "error": "typed error",
+    "other": "as the lie says",
+    "wrong": "silently wrong",
+    "changed": "changed by reading",
+    "slow": "too slow",
+    "signal": "signal",
+    "bug": "untyped error",
+}
+"""Of damage, see :mod:`.damage`, as headings."""
 
 
 @dataclass
@@ -76,7 +89,7 @@ def facts(seed: int, engines: Sequence[str]) -> dict[str, str]:
     }
 
 
-def as_json(outcomes: Sequence[Outcome], about: dict[str, str]) -> dict[str, Any]:
+def as_json(outcomes: Sequence[Outcome], others: Others, about: dict[str, str]) -> dict[str, Any]:
     """Everything that tables and pictures are made from."""
     return {
         "about": about,
@@ -96,6 +109,26 @@ def as_json(outcomes: Sequence[Outcome], about: dict[str, str]) -> dict[str, Any
             }
             for outcome in outcomes
         ],
+        "share": others.share,
+        "faults": [
+            {
+                "engine": engine,
+                "mode": mode,
+                "runs": report.runs,
+                "errors": report.errors,
+                "findings": len(report.findings),
+            }
+            for (engine, mode), report in others.faults.items()
+        ],
+        "damage": {engine: report.outcomes for engine, report in others.damage.items()},
+        "situations": dict(others.situations),
+        "failures": {
+            engine: [
+                {"command": f"kvwasi crashtest --reproduce {name}", "what": what}
+                for name, what in others.failures(engine)[:SHOWN_VIOLATIONS]
+            ]
+            for engine in ENGINES
+        },
         "violations": [
             {**asdict(violation), "command": violation.command}
             for row in rows(outcomes)
@@ -108,8 +141,16 @@ def as_json(outcomes: Sequence[Outcome], about: dict[str, str]) -> dict[str, Any
     }
 
 
-def as_markdown(outcomes: Sequence[Outcome], about: dict[str, str]) -> str:
-    """Two tables: what each mode came to, and by level."""
+def as_markdown(outcomes: Sequence[Outcome], others: Others, about: dict[str, str]) -> str:
+    """Tables: what each mode came to, the same by level; faults, damage, situations."""
+    lines = [*_cuts(outcomes), *_others(others)]
+    lines += [f"- {name}: {value}" for name, value in about.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _cuts(outcomes: Sequence[Outcome]) -> list[str]:
+    if not outcomes:
+        return []
     lines = [
         "| after a power cut | states | of them second cuts | violations | while being created |"
         " not opened | wrong contents | other | by signal | states a CPU second |",
@@ -131,16 +172,59 @@ def as_markdown(outcomes: Sequence[Outcome], about: dict[str, str]) -> str:
     for row in table:
         cells = [f"{row.violations[level] + row.creation[level]} / {row.states[level]}" for level in LEVELS]
         lines.append(f"| {row.engine} {row.mode} | " + " | ".join(cells) + " |")
-    lines += ["", *(f"- {level}: {meaning}" for level, meaning in LEVELS.items()), ""]
-    lines += [f"- {name}: {value}" for name, value in about.items()]
-    return "\n".join(lines) + "\n"
+    return [*lines, "", *(f"- {level}: {meaning}" for level, meaning in LEVELS.items()), ""]
 
 
-def as_svg(outcomes: Sequence[Outcome]) -> str:
-    """A field for each mode and level: how many states, and which part of them is wrong."""
+def _others(others: Others) -> list[str]:
+    lines: list[str] = []
+    if others.faults:
+        lines += [
+            "| calls that fail | runs | calls answered with an error | promises broken |",
+            "|---|---:|---:|---:|",
+        ]
+        for (engine, mode), report in others.faults.items():
+            cells = f"{report.runs.total()} | {report.errors.total()} | {len(report.findings)}"
+            lines.append(f"| {engine} {mode} | {cells} |")
+        lines.append("")
+    if others.damage:
+        lines.append("| damaged files | files | " + " | ".join(OUTCOMES.values()) + " |")
+        lines.append("|---" + "|---:" * (1 + len(OUTCOMES)) + "|")
+        for engine, damage in others.damage.items():
+            for kind, counts in [*_groups(damage).items(), ("**all**", _all_outcomes(damage))]:
+                cells = " | ".join(str(counts[outcome]) for outcome in OUTCOMES)
+                lines.append(f"| {engine}: {kind} | {counts.total()} | {cells} |")
+        lines.append("")
+    if others.situations:
+        wrong = [name for name, what in others.situations if what]
+        names = ", ".join(name for name, _ in others.situations)
+        lines += [f"Situations: {len(others.situations)}, {len(wrong)} of them wrong ({names}).", ""]
+    if others.faults or others.damage:
+        lines += [f"- of all faults and places of damage: {others.share:g}"]
+    return lines
+
+
+def _groups(damage: DamageReport) -> dict[str, Counter[str]]:
+    """Kinds of damage, like ones together."""
+    found: dict[str, Counter[str]] = {}
+    for kind, counts in damage.outcomes.items():
+        name = "blocks" if kind[0].isdigit() else "lies with right sums" if kind.endswith("crafted") else kind
+        name = "cut short" if kind.startswith("cut") else name
+        name = "other files" if kind in ("another file", "a beginning alone", "garbage behind") else name
+        found.setdefault(name, Counter()).update(counts)
+    return found
+
+
+def _all_outcomes(damage: DamageReport) -> Counter[str]:
+    return sum(damage.outcomes.values(), Counter[str]())
+
+
+def as_svg(outcomes: Sequence[Outcome], others: Others) -> str:
+    """A field for each mode and level: how many states, and which part of them is wrong; below, the rest."""
     table = rows(outcomes)
     left, top, width, height = 170, 70, 92, 40
-    across, down = left + width * len(LEVELS) + 20, top + height * len(table) + 90
+    below = top + height * len(table) + 90
+    panel = _panel(others)
+    across, down = left + width * len(LEVELS) + 20, below + (60 + height * len(panel) if panel else 0)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {across} {down}" width="{across}"'
         f' height="{down}" font-family="sans-serif" font-size="13">',
@@ -160,7 +244,34 @@ def as_svg(outcomes: Sequence[Outcome]) -> str:
     for number, (level, meaning) in enumerate(LEVELS.items()):
         x, line = left + (number % 3) * 260, y + 18 * (number // 3)
         parts.append(_text(x, line, f"{level}: {meaning}", anchor="start", size=11))
+    if panel:
+        title = "Calls that fail, damaged files, situations: promises broken of all cases"
+        parts.append(_text(left, below, title, anchor="start", size=17))
+    columns = list(dict.fromkeys(name for fields in panel.values() for name in fields))
+    for number, name in enumerate(columns):
+        parts.append(_text(left + width * (number + 0.5), below + 32, name, size=11, weight="bold"))
+    for number, (engine, fields) in enumerate(panel.items()):
+        y = below + 42 + height * number
+        parts.append(_text(left - 10, y + height / 2 + 5, engine, anchor="end"))
+        for place, name in enumerate(columns):
+            parts += _field(left + width * place, y, width, height, *fields.get(name, (0, 0)))
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _panel(others: Others) -> dict[str, dict[str, tuple[int, int]]]:
+    """For each engine, what was done to it: how many cases broke a promise, of how many."""
+    panel: dict[str, dict[str, tuple[int, int]]] = {}
+    for (engine, _), report in others.faults.items():
+        wrong, runs = panel.setdefault(engine, {}).get("failing calls", (0, 0))
+        panel[engine]["failing calls"] = wrong + len(report.findings), runs + report.runs.total()
+    for engine, damage in others.damage.items():
+        for kind, counts in _groups(damage).items():
+            harmless = sum(counts[outcome] for outcome in HARMLESS)
+            panel.setdefault(engine, {})[kind] = counts.total() - harmless, counts.total()
+    if others.situations:
+        wrong = sum(bool(what) for _, what in others.situations)
+        panel.setdefault("kvwasi", {})["situations"] = wrong, len(others.situations)
+    return panel
 
 
 def _text(

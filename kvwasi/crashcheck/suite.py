@@ -4,13 +4,16 @@ import multiprocessing
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from kvwasi.crashcheck.campaign import Outcome, Plan, run_plan
+from kvwasi.crashcheck.damage import DamageReport, run_damage
 from kvwasi.crashcheck.engines import ENGINES
+from kvwasi.crashcheck.faults import FaultReport, run_faults
+from kvwasi.crashcheck.situations import run_situations
 from kvwasi.crashcheck.workloads import WORKLOADS
 
-__all__ = ["run_suite"]
+__all__ = ["PARTS", "Others", "run_others", "run_suite"]
 
 FAILED_FLUSH_SHARE = 0.2
 FAILED_FLUSH_WORKLOADS = ("single", "mixed", "large", "groups", "compaction", "reopening")
@@ -19,6 +22,56 @@ FAILED_FLUSH_STATES = 150
 PASSES_MAX = 12
 HEAVY = {"bulk": 0.15, "checkpoints": 0.5}
 """Workloads whose states take long get fewer."""
+
+PARTS = ("cuts", "faults", "damage", "situations")
+
+
+@dataclass
+class Others:
+    """What is not power cuts."""
+
+    share: float
+    faults: dict[tuple[str, str], FaultReport] = field(default_factory=dict)
+    """By engine and mode."""
+    damage: dict[str, DamageReport] = field(default_factory=dict)
+    """By engine."""
+    situations: list[tuple[str, str]] = field(default_factory=list)
+    """Name, and what was wrong."""
+
+    def failures(self, engine: str) -> list[tuple[str, str]]:
+        """The name by which it is reproduced, and what was wrong."""
+        found = [
+            (str(plan), f"{finding.kind}: {finding.what}")
+            for (name, _), report in self.faults.items()
+            if name == engine
+            for plan, finding in report.findings
+        ]
+        if engine in self.damage:
+            found += [(str(damage), what) for damage, what in self.damage[engine].findings]
+        if engine == "kvwasi":
+            found += [(f"situation/{name}", what) for name, what in self.situations if what]
+        return found
+
+
+def run_others(
+    engines: Sequence[str], parts: Iterable[str], seed: int, share: float, jobs: int = 1
+) -> Others:
+    """Faults, damage and situations; ``share``: of the places for them such a part."""
+    parts, others = set(parts), Others(share)
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(jobs, mp_context=context) as executor:
+        faults, damage = {}, {}
+        for engine in engines:
+            for mode in ENGINES[engine].modes if "faults" in parts else ():
+                faults[engine, mode.name] = executor.submit(run_faults, engine, mode.name, seed, share)
+            if "damage" in parts:
+                damage[engine] = executor.submit(run_damage, engine, seed, share)
+        others.faults = {key: future.result() for key, future in faults.items()}
+        others.damage = {key: future.result() for key, future in damage.items()}
+    if "situations" in parts and "kvwasi" in engines:
+        others.situations = run_situations()
+    return others
+
 
 Progress = Callable[[int, int], None]
 

@@ -338,9 +338,18 @@ def small(chance: random.Random) -> Iterator[Step]:
     """A small database that was written, changed and closed: what damage is done to."""
     for _ in range(12):
         yield Step("commit", [_change(chance, 40, (10, 100, 400)) for _ in range(6)])
-    yield Step("reopen")
+    yield Step("compact")
     yield Step("commit", [(_key(40), _value(chance, 66_000))])
     yield Step("commit", [(_key(41), b"last")])
+
+
+def tiny(chance: random.Random) -> Iterator[Step]:
+    """As little as has a log, an index and a superblock of a later checkpoint: every bit of it is flipped."""
+    yield Step("commit", [(_key(number), _value(chance, 30)) for number in range(8)])
+    yield Step("commit", [(_key(1), None)])
+    yield Step("compact")
+    yield Step("commit", [(_key(2), b"again")])
+    yield Step("commit", [(_key(3), None), (_key(9), _value(chance, 50))])
 
 
 WORKLOADS: dict[str, Workload] = {
@@ -365,6 +374,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("copies", copies, engines=("kvwasi",)),
         Workload("faults", faults, cut=False),
         Workload("small", small, cut=False),
+        Workload("tiny", tiny, cut=False),
     )
 }
 

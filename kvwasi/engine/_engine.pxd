@@ -2,7 +2,7 @@
 
 cimport cython
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 
 cdef extern from "kv_guest.h" nogil:
@@ -86,6 +86,7 @@ cdef extern from "runtime.h" nogil:
         KVE_MESSAGE_SIZE
     ctypedef struct kve_runtime:
         void *module
+        int64_t memory_limit
     kve_runtime kve_the_runtime
     bint kve_runtime_load(const kvw_wasmtime *, const void *compiled, size_t length)
     bint kve_runtime_compile(const kvw_wasmtime *, const void *wasm, size_t length, char *message)

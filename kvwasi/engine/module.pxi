@@ -28,6 +28,13 @@ def module_loaded():
     return kve_the_runtime.module != NULL
 
 
+def limit_memory(long long bytes_max):
+    """Refuse the guests of sessions that are opened from now on more linear memory; 0: no limit. For tests."""
+    if bytes_max < 0:
+        raise ValueError("a limit is no negative number")
+    kve_the_runtime.memory_limit = bytes_max
+
+
 def module_load(bytes compiled not None):
     """Take the module as :func:`module_compile` returned it. False when it is of another version or machine.
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from kvwasi.crashcheck.damage import run_damage
+from kvwasi.crashcheck.damage import KINDS, Damage, reproduce_damage, run_damage
 from kvwasi.crashcheck.engines import ENGINES
 from kvwasi.crashcheck.faults import FaultPlan, reproduce_fault, run_faults
+from kvwasi.crashcheck.situations import SITUATIONS, reproduce_situation
 
 SEED = 1
 
@@ -36,14 +37,40 @@ def test_lmdb_with_calls_that_fail() -> None:
 
 
 def test_damaged_files() -> None:
-    report = run_damage("kvwasi", SEED, share=0.005)
-    assert len(report.outcomes) > 8
-    assert report.wrong == 0, report.failures
+    report = run_damage("kvwasi", SEED, share=0.003)
+    assert set(report.outcomes) > {kind for kind in KINDS if kind.endswith(("flipped", "short", "crafted"))}
+    assert report.wrong == 0, [(damage.command, what) for damage, what in report.findings]
     assert sum(counter["error"] for counter in report.outcomes.values()) > 150
 
 
 def test_damage_would_be_noticed() -> None:
     pytest.importorskip("lmdb")
-    report = run_damage("lmdb", SEED, share=0.005)
+    report = run_damage("lmdb", SEED, share=0.003)
     assert report.wrong > 0  # it has no checksums
-    assert len(report.failures) == report.wrong
+    damage, what = report.findings[0]
+    again = reproduce_damage(str(damage))
+    assert Damage.parse(str(damage)) == damage
+    assert again.split(":")[0] == what.split(":")[0]
+
+
+@pytest.mark.parametrize("where", [146, 147, 148])
+def test_a_key_count_that_lies(where: int) -> None:
+    """With right checksums it was believed, and ``len`` and ``list`` raised MemoryError and SystemError."""
+    assert reproduce_damage(f"damage/kvwasi/tiny/1/superblock-crafted/{where}") == ""
+
+
+def test_names_of_no_damage() -> None:
+    for name in (
+        "damage/kvwasi/tiny/1/nothing/3",
+        "damage/kvwasi/none/1/bit-flipped/3",
+        "damage/kvwasi/tiny",
+    ):
+        with pytest.raises((ValueError, KeyError)):
+            reproduce_damage(name)
+    with pytest.raises(ValueError, match="no such place"):
+        Damage("kvwasi", "tiny", 1, "bit flipped", 10**9).make(b"")
+
+
+@pytest.mark.parametrize("name", sorted(SITUATIONS))
+def test_situations(name: str) -> None:
+    assert reproduce_situation(f"situation/{name}") == ""

@@ -166,6 +166,8 @@ static bool session_start(kve_session *session, const char *directory, int *os_e
         if (linker != NULL) wasmtime->wasmtime_linker_delete(linker);
         return false;
     }
+    if (kve_the_runtime.memory_limit > 0)
+        wasmtime->wasmtime_store_limiter(session->store, kve_the_runtime.memory_limit, -1, -1, -1, -1);
     session->context = wasmtime->wasmtime_store_context(session->store);
     uint32_t flags = KVW_PREOPEN_EXCLUSIVE | (session->read_only ? KVW_PREOPEN_READ_ONLY : 0);
     *os_error = session->api->preopen(session->host, directory, "/", flags);

@@ -13,6 +13,7 @@
 typedef struct kve_runtime {
     wasm_engine_t *engine;
     wasmtime_module_t *module;
+    int64_t memory_limit; /* bytes of linear memory that a new session gets at most; 0: what wasm allows */
 } kve_runtime;
 
 extern kve_runtime kve_the_runtime;

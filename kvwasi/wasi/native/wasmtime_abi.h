@@ -164,6 +164,8 @@ typedef void (*kvw_finalizer_t)(void *env);
     X(wasmtime_store_t *, wasmtime_store_new, (wasm_engine_t *, void *data, kvw_finalizer_t))                \
     X(wasmtime_context_t *, wasmtime_store_context, (wasmtime_store_t *))                                    \
     X(void, wasmtime_store_delete, (wasmtime_store_t *))                                                     \
+    X(void, wasmtime_store_limiter, (wasmtime_store_t *, int64_t memory_bytes, int64_t table_elements,       \
+                                     int64_t instances, int64_t tables, int64_t memories))                   \
     X(wasmtime_error_t *, wasmtime_context_set_wasi, (wasmtime_context_t *, wasi_config_t * consumed))       \
     X(void, wasmtime_context_set_epoch_deadline, (wasmtime_context_t *, uint64_t ticks))                     \
     X(void, wasmtime_engine_increment_epoch, (wasm_engine_t *))                                              \

@@ -1,0 +1,110 @@
+"""SIGKILL at every storage call of a workload, and while many threads commit: see :mod:`.situations`."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+from kvwasi.crashcheck.newfiles import watch_new_files
+from kvwasi.wasi.trace import GO_ON, Result, StorageCall, Verdict, watch_new_hosts
+
+__all__ = ["killed_at_every_call", "killed_while_many_write"]
+
+
+class _Killer:
+    """Ends the process before storage call ``at``."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.calls = at, 0
+
+    def before(self, call: StorageCall) -> Verdict:
+        if self.calls == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.calls += 1
+        return GO_ON
+
+    def after(self, result: Result) -> None:
+        """Nothing."""
+
+
+def killed_at_every_call(place: Path, step: int = 1) -> str:
+    """SIGKILL before each storage call: all that was acknowledged is there, one more commit whole or not."""
+    import kvwasi
+
+    shared, at = place / "told", 0
+    while True:
+        for entry in place.iterdir():
+            entry.unlink()
+        shared.write_bytes(b"")
+        child = os.fork()
+        if child == 0:
+            killer = _Killer(at)
+            with watch_new_hosts(killer), watch_new_files(killer):
+                _acknowledged_work(place / "a.kv", shared)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        done = len(shared.read_bytes())
+        if (place / "a.kv").exists():
+            with kvwasi.open(place / "a.kv", "w") as store:
+                found, problems = dict(store.items()), store.check()
+        else:
+            found, problems = {}, []
+        if problems or found not in (_after(done), _after(done + 1)):
+            return f"before call {at}: {done} commits acknowledged, {len(found)} keys there; {problems}"
+        if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
+            return "" if os.waitstatus_to_exitcode(status) == 0 else f"ended by {status}"
+        at += step
+
+
+def _commits() -> list[dict[bytes, bytes | None]]:
+    commits: list[dict[bytes, bytes | None]] = [
+        {b"%d" % (number % 7): bytes([number]) * (1, 300, 60_000, 70_000)[number % 4]} for number in range(12)
+    ]
+    return [*commits, {b"1": None}, {b"more-%d" % number: b"x" for number in range(50)}, {b"2": None}]
+
+
+def _after(commits: int) -> dict[bytes, bytes]:
+    model: dict[bytes, bytes | None] = {}
+    for changes in _commits()[:commits]:
+        model |= changes
+    return {key: value for key, value in model.items() if value is not None}
+
+
+def _acknowledged_work(path: Path, told: Path) -> None:
+    import kvwasi
+
+    with open(told, "ab", buffering=0) as stream:
+        store = kvwasi.open(path, sector_bytes=256 << 10)
+        for number, changes in enumerate(_commits()):
+            with store.transaction() as transaction:
+                for key, value in changes.items():
+                    transaction.delete(key) if value is None else transaction.put(key, value)
+            stream.write(b"x")
+            if number % 5 == 4:
+                store.compact()
+            if number % 4 == 3:
+                store.close()
+                store = kvwasi.open(path)
+        store.close()
+
+
+def killed_while_many_write(place: Path) -> str:
+    """SIGKILL at a random moment of threads that commit together."""
+    import kvwasi
+
+    child = os.fork()
+    if child == 0:
+        store = kvwasi.open(place / "a.kv", sector_bytes=256 << 10)
+
+        def write(lane: int) -> None:
+            for number in range(10**6):
+                store.put(b"%d" % lane, b"%d" % number)
+
+        threads = [threading.Thread(target=write, args=(lane,)) for lane in range(4)]
+        for thread in threads:
+            thread.start()
+        threads[0].join(0.05)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    with kvwasi.open(place / "a.kv") as store:
+        return "; ".join(map(str, store.check()))
