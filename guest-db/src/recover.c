@@ -13,6 +13,7 @@ typedef struct tail {
     uint64_t confirmed; /* all before it is proven durable */
     uint64_t last_commit;
     bool clean; /* all is proven, and no record follows that could come back */
+    bool cut;   /* the file ends within what follows: when it grows, zeros may make that a record */
     uint64_t discarded_bytes;
 } tail;
 
@@ -83,6 +84,15 @@ static kv_status write_external_again(kv_file *file, const kv_record *record) {
     return status == KV_OK ? write_again(file, start, record->external + record->value_length) : status;
 }
 
+/* Does the file end within what stands where the reader found no record? */
+static kv_status is_cut(recovery *r, const kv_reader *reader, bool *cut) {
+    kv_status status = kv_sector_load(r->file, &r->loaded, r->chain.sectors[reader->index]);
+    *cut = false;
+    if (status != KV_OK || r->loaded.available >= r->file->sector_bytes) return status;
+    for (uint64_t at = reader->offset; at < r->loaded.available && !*cut; at++) *cut = r->loaded.bytes[at] != 0;
+    return KV_OK;
+}
+
 /* One pass over the log behind the checkpoint, up to the first record that is not valid. */
 static kv_status find_end(recovery *r, kv_reader from) {
     kv_file *file = r->file;
@@ -145,6 +155,7 @@ static kv_status find_end(recovery *r, kv_reader from) {
         return kv_file_fail(file, KV_CORRUPT, cut ? KV_DETAIL_TRUNCATED : KV_DETAIL_RECORD,
                             kv_reader_file_offset(&reader));
     }
+    if (status == KV_OK) status = is_cut(r, &reader, &t->cut);
     if (status == KV_OK) status = kv_sector_load(file, &r->loaded, r->chain.sectors[t->end.index]);
     if (status != KV_OK) return status;
     uint64_t leftover = kv_sector_leftovers(file, &r->loaded, t->end.offset);
@@ -153,7 +164,7 @@ static kv_status find_end(recovery *r, kv_reader from) {
     uint64_t generation = file->sectors[r->chain.sectors[t->end.index]].generation;
     for (uint64_t i = 0; i < file->sector_count; i++)
         if (file->sectors[i].type == KV_SECTOR_LOG && file->sectors[i].generation > generation) last = false;
-    t->clean = last && t->discarded_bytes == 0 && t->confirmed == end;
+    t->clean = last && t->discarded_bytes == 0 && t->confirmed == end && !t->cut;
     return KV_OK;
 }
 
@@ -262,12 +273,20 @@ static kv_status apply_until(recovery *r, kv_reader *reader, uint64_t until) {
     return KV_OK;
 }
 
+/* Have the fresh sector take the place of what follows the log's end. On a full disk that waits for the next commit. */
+static kv_status supersede(kv_file *file) {
+    kv_status status = kv_log_write(file, false);
+    if (status == KV_DISK_FULL) return KV_OK;
+    return status == KV_OK ? kv_file_sync(file) : status;
+}
+
 /* Write what is not proven into a fresh sector, then the header that makes it the log. */
 static kv_status rewrite_tail(recovery *r, kv_reader *reader) {
     kv_file *file = r->file;
     uint64_t end = kv_reader_position(&r->tail.end), begun = kv_reader_position(reader);
     kv_status status = kv_log_begin(file, begun, reader->sum, begun < end);
-    if (status != KV_OK || begun >= end) return status;
+    if (status != KV_OK) return status;
+    if (begun >= end) return r->tail.cut ? supersede(file) : KV_OK;
     uint64_t first = file->log.sector;
     r->rewriting = true;
     r->commit = 0;
@@ -376,7 +395,7 @@ static kv_status run(recovery *r) {
         status = rewrite_tail(r, &reader);
     if (r->tail.last_commit > db->last_commit) db->last_commit = r->tail.last_commit;
     db->recovered.discarded_bytes = r->tail.discarded_bytes;
-    /* The header of a fresh sector without records is written with the next commit. */
+    /* The header of a fresh sector without records is written with the next commit, if nothing follows that may come back. */
     db->durable = db->committed_end = r->rewriting ? kv_log_position(file) : r->tail.confirmed;
     return status;
 }

@@ -58,3 +58,28 @@ def test_an_unfinished_transaction_vanishes(path: Path, committed: int, written:
     with kvwasi.open(path, "r") as store:
         assert len(store) == committed + 1
         assert store.check() == []
+
+
+@pytest.mark.parametrize("before", range(5))
+def test_a_record_that_was_refused_stays_refused(path: Path, before: int) -> None:
+    """The file ends within the last record, and only zeros are missing: growth must not complete it."""
+    torn = os.urandom(20_000) + bytes(30_000)
+
+    def work() -> None:
+        store = kvwasi.open(path, sync="none")
+        for number in range(before):
+            store.put(b"%d" % number, os.urandom(60_000))
+        store.put(b"torn", torn)
+
+    with kvwasi.open(path, sync="none", sector_bytes=256 << 10) as store:
+        for number in range(30):
+            store.put(b"%d" % number, os.urandom(50_000))
+    in_a_process_that_dies(work)
+    os.truncate(path, path.read_bytes().index(torn[:20_000]) + 20_000)
+    contents = []
+    for _ in range(3):
+        with kvwasi.open(path, "w", sync="none") as store:
+            contents.append(dict(store))
+            assert store.check() == []
+    assert len(contents[0]) == 30
+    assert contents[1:] == contents[:1] * 2
