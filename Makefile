@@ -63,7 +63,7 @@ crashtest: $(STAMPS)/installed ## the durability suite at length, beside LMDB; w
 	@$(BIN)/kvwasi crashtest --engine both --states 100000 --share 1 --jobs $$(nproc) --output bench/results
 
 torture: $(STAMPS)/installed ## kill a writer thousands of times; all that was acknowledged must be there
-	@$(BIN)/python tests/store/torture.py build/torture
+	@$(BIN)/kvwasi torture build/torture --kills 3000
 
 dev: $(STAMPS)/requirements ## editable install: importing kvwasi rebuilds what has changed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install -qq --no-build-isolation --no-deps --editable .

@@ -6,17 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kvwasi.crashcheck.history import Change
+from kvwasi.crashcheck.history import TABLE, Change, in_table
 
-__all__ = ["ENGINES", "TABLE", "Database", "Engine", "Kvwasi", "Lmdb", "Mode", "in_table"]
+__all__ = ["ENGINES", "Database", "Engine", "Kvwasi", "Lmdb", "Mode", "change"]
 
-TABLE = b"\xfftable/"
-"""Before what belongs to a named table, in histories and scans: behind all other keys."""
-
-
-def in_table(name: bytes, key: bytes | None = None) -> bytes:
-    """The key of a table's entry in histories and scans; without ``key``, of the table itself."""
-    return TABLE + name if key is None else TABLE + name + b"/" + key
+NEWER_LMDB = "-1.0"
+"""Behind the names of modes of LMDB 1.0."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ class _KvwasiDatabase:
         self.store = kvwasi.open(path, flag, sync=sync, interval_ms=1, sector_bytes=256 << 10)
 
     def commit(self, changes: Sequence[Change], *, durable: bool = False) -> None:
-        if len(changes) == 1 and not durable:
+        if len(changes) == 1 and not durable and not changes[0][0].startswith(TABLE):
             key, value = changes[0]
             if value is None:
                 self.store.delete(key)
@@ -116,11 +111,11 @@ class _KvwasiDatabase:
                 self.store.put(key, value)
             return
         with self.store.transaction(sync="commit" if durable else None) as transaction:
-            _change(transaction, changes)
+            change(transaction, changes)
 
     def roll_back(self, changes: Sequence[Change]) -> None:
         transaction = self.store.transaction()
-        _change(transaction, changes)
+        change(transaction, changes)
         transaction.rollback()
 
     def act(self, do: Callable[[Any], object]) -> None:
@@ -164,7 +159,8 @@ def _everything(store: Any) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def _change(transaction: Any, changes: Sequence[Change]) -> None:
+def change(transaction: Any, changes: Sequence[Change]) -> None:
+    """Make changes, those of tables included, in an open transaction."""
     for key, value in changes:
         if key.startswith(TABLE):
             _change_table(transaction, key[len(TABLE) :], value)
@@ -177,7 +173,7 @@ def _change(transaction: Any, changes: Sequence[Change]) -> None:
 def _change_table(transaction: Any, entry: bytes, value: bytes | None) -> None:
     name, _, key = entry.partition(b"/")
     if key:
-        _change(transaction.table(name), [(key, value)])
+        change(transaction.table(name), [(key, value)])
     elif value is None:
         transaction.drop_table(name)
     else:
@@ -229,15 +225,18 @@ class _LmdbDatabase:
     def __init__(self, path: str, mode: Mode, *, read_only: bool) -> None:
         import lmdb
 
+        version: dict[str, Any] = {"lib_version": 1} if mode.name.endswith(NEWER_LMDB) else {}
+        name = mode.name.removesuffix(NEWER_LMDB)
         self._environment = lmdb.open(
             path,
+            **version,
             map_size=4 << 20,
             subdir=False,
             lock=not read_only,
             readonly=read_only,
-            metasync=mode.name != "nometasync",
-            sync=mode.name != "nosync",
-            writemap=mode.name == "writemap",
+            metasync=name != "nometasync",
+            sync=name != "nosync",
+            writemap=name == "writemap",
         )
 
     @contextmanager
@@ -247,13 +246,13 @@ class _LmdbDatabase:
 
     def commit(self, changes: Sequence[Change], *, durable: bool = False) -> None:
         with self._writing() as transaction:
-            _change(transaction, changes)
+            change(transaction, changes)
         if durable:
             self.sync()
 
     def roll_back(self, changes: Sequence[Change]) -> None:
         transaction = self._environment.begin(write=True)
-        _change(transaction, changes)
+        change(transaction, changes)
         transaction.abort()
 
     def act(self, do: Callable[[Any], object]) -> None:
@@ -289,8 +288,18 @@ class _LmdbDatabase:
         return "" if forward == backward else f"{forward} entries forward, {backward} backward"
 
 
+def _newer_lmdb() -> bool:
+    """Whether py-lmdb brings LMDB 1.0 as well."""
+    try:
+        import lmdb
+
+        return bool(lmdb.version(lib_version=1))
+    except (ImportError, TypeError, ValueError):
+        return False
+
+
 class Lmdb:
-    """LMDB through py-lmdb."""
+    """LMDB through py-lmdb: 0.9, which it uses by default, and 1.0 where it has that, too."""
 
     name = "lmdb"
     modes: Sequence[Mode] = (
@@ -298,6 +307,7 @@ class Lmdb:
         Mode("nometasync", lag=1),
         Mode("nosync", sync=False, promised=False),
         Mode("writemap"),
+        *(Mode(f"default{NEWER_LMDB}") for _ in range(_newer_lmdb())),
     )
     file = "a.mdb"
     others: Sequence[str] = ("a.mdb-lock",)
@@ -314,7 +324,8 @@ class Lmdb:
     def version(self) -> str:
         import lmdb
 
-        return f"LMDB {'.'.join(map(str, lmdb.version()))} (py-lmdb {lmdb.__version__})"
+        newer = f" and {'.'.join(map(str, lmdb.version(lib_version=1)))}" if _newer_lmdb() else ""
+        return f"LMDB {'.'.join(map(str, lmdb.version()))}{newer} (py-lmdb {lmdb.__version__})"
 
     def errors(self) -> tuple[type[Exception], ...]:
         import lmdb

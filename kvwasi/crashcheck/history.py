@@ -1,8 +1,8 @@
 """What a database must hold after each commit, and what it may hold after a power cut.
 
 A history has one or more lanes: sequences of commits that concern keys of their own (a lane is the keys that
-begin with its number). One lane for most workloads; several where threads commit at the same time and only
-the order within each is known.
+begin with its number, and the table of that name). One lane for most workloads; several where threads commit
+at the same time and only the order within each is known.
 """
 
 from array import array
@@ -13,11 +13,20 @@ from itertools import chain
 from kvwasi.crashcheck.trace import Window
 from kvwasi.engine._engine import hash64
 
-__all__ = ["Change", "History", "Model", "UnexpectedContentsError", "apply"]
+__all__ = ["TABLE", "Change", "History", "Model", "UnexpectedContentsError", "apply", "in_table"]
 
 Model = dict[bytes, bytes]
 Change = tuple[bytes, bytes | None]
 """A key and its new value; None: it is deleted."""
+
+
+TABLE = b"\xfftable/"
+"""Before what belongs to a named table, in histories and scans: behind all other keys."""
+
+
+def in_table(name: bytes, key: bytes | None = None) -> bytes:
+    """The key of a table's entry in histories and scans; without ``key``, of the table itself."""
+    return TABLE + name if key is None else TABLE + name + b"/" + key
 
 
 def apply(changes: Iterable[Change], model: Model) -> None:
@@ -46,6 +55,10 @@ class _Lane:
     commits: list[Sequence[Change]] = field(default_factory=list)
     digests: list[tuple[int, int]] = field(default_factory=list)
     model: Model = field(default_factory=dict)
+
+    def holds(self, key: bytes) -> bool:
+        """Whether the key belongs to the lane."""
+        return key.startswith((self.prefix, TABLE + self.prefix)) or key == TABLE + self.prefix[:-1]
 
 
 class History:
@@ -81,6 +94,14 @@ class History:
         """The number of the last commit."""
         return len(self._lanes[lane].commits)
 
+    def holds(self, key: bytes, lane: int) -> bool:
+        """Whether the key belongs to the lane."""
+        return len(self._lanes) == 1 or self._lanes[lane].holds(key)
+
+    def latest(self, lane: int = 0) -> Model:
+        """The contents of a lane after its last commit; not to be changed."""
+        return self._lanes[lane].model
+
     def model(self, number: int, lane: int = 0) -> Model:
         """The contents of a lane after a commit."""
         model: Model = {}
@@ -100,7 +121,7 @@ class History:
         for lane, (low, high) in zip(self._lanes, window, strict=True):
             entries = contents.items()
             if len(self._lanes) > 1:
-                entries = {key: value for key, value in entries if key.startswith(lane.prefix)}.items()
+                entries = {key: value for key, value in entries if lane.holds(key)}.items()
             wanted = digest(sorted(entries))
             number = next((n for n in range(high, low - 1, -1) if lane.digests[n] == wanted), None)
             if number is None:

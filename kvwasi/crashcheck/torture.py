@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from kvwasi.crashcheck.engines import Database, Mode
+from kvwasi.crashcheck.engines import Database, Mode, change
 from kvwasi.crashcheck.engines import Kvwasi as Engine
-from kvwasi.crashcheck.history import Change, History, Model
+from kvwasi.crashcheck.history import Change, History, Model, in_table
 
-__all__ = ["LossError", "Score", "commits", "series", "torture"]
+__all__ = ["Commit", "LossError", "Score", "commits", "compare", "series", "torture"]
 
 KILLS_IN_A_SERIES = 20
 """On one database."""
@@ -51,20 +51,72 @@ class Score:
         self.commits += other.commits
 
 
-def commits(seed: int, lane: int) -> Iterator[list[Change]]:
-    """An endless sequence of transactions on the keys of a lane, the same for the same seed."""
+@dataclass(frozen=True)
+class Commit:
+    """A transaction on the keys of a lane, and on a table of its own.
+
+    Attributes:
+        undone: changes that a savepoint takes back within it.
+        drop: a table that is dropped first, if it is there.
+    """
+
+    changes: Sequence[Change]
+    undone: Sequence[Change] = ()
+    drop: bytes = b""
+
+    def effect(self, model: Model) -> list[Change]:
+        """What it changes in what is there."""
+        doomed = in_table(self.drop)
+        dropped = (key for key in model if self.drop and (key == doomed or key.startswith(doomed + b"/")))
+        return [*((key, None) for key in dropped), *self.changes]
+
+    def make(self, database: Database) -> None:
+        """Make it."""
+        if self.undone or self.drop:
+            database.act(self._in_transaction)
+        else:
+            database.commit(self.changes)
+
+    def _in_transaction(self, store: Any) -> None:
+        with store.transaction() as transaction:
+            if self.drop and self.drop.decode() in transaction.tables():
+                transaction.drop_table(self.drop)
+            if self.undone:
+                with transaction.savepoint() as point:
+                    transaction.table("passing").put(b"k", bytes(100_000))
+                    change(transaction, self.undone)
+                    point.rollback()
+            change(transaction, self.changes)
+
+
+def commits(seed: int, lane: int) -> Iterator[Commit]:
+    """An endless sequence of transactions of a lane, the same for the same seed."""
     chance = random.Random(f"{seed}/{lane}")
+    table = b"%d" % lane
 
     def value() -> bytes:
         size = chance.choice((0, 10, 100, 1000, 5000, 60_000, 65_536, 65_537, 200_000))
         return chance.randbytes(8) * (size // 8)
 
-    def change() -> Change:
-        key = b"%d/key-%03d" % (lane, chance.randrange(60))
-        return key, value() if chance.random() < 0.75 else None
+    def one() -> Change:
+        key = b"key-%03d" % chance.randrange(60)
+        return b"%d/" % lane + key, value() if chance.random() < 0.75 else None
+
+    def across() -> list[Change]:
+        return [(in_table(table), b""), *((in_table(table, b"%d" % n), value()) for n in range(4)), one()]
 
     while True:
-        yield [change() for _ in range(1 if chance.random() < 0.6 else chance.randrange(2, 20))]
+        kind = chance.random()
+        if kind < 0.5:
+            yield Commit([one()])
+        elif kind < 0.75:
+            yield Commit([one() for _ in range(chance.randrange(2, 20))])
+        elif kind < 0.85:
+            yield Commit(across())
+        elif kind < 0.95:
+            yield Commit([one(), *across()], undone=[one() for _ in range(5)])
+        else:
+            yield Commit([one()], drop=table)
 
 
 def series(directory: str, seed: int, kills: int, threads: int) -> Score:
@@ -101,8 +153,8 @@ def _write(directory: str, mode: Mode, seed: int, threads: int, tell: int) -> No
 
 
 def _commit(database: Database, seed: int, lane: int, limit: int, tell: int) -> None:
-    for number, changes in zip(range(1, limit + 1), commits(seed, lane), strict=False):
-        database.commit(changes)
+    for number, commit in zip(range(1, limit + 1), commits(seed, lane), strict=False):
+        commit.make(database)
         os.write(tell, _ACKNOWLEDGED.pack(lane, number))
         if lane == 0 and number % 25 == seed % 25:
             database.compact()
@@ -159,9 +211,9 @@ def compare(directory: str, mode: Mode, before: Model, seed: int, acknowledged: 
     """
     history = History(len(acknowledged))
     for lane, done in enumerate(acknowledged):
-        history.add([(key, value) for key, value in before.items() if key.startswith(b"%d/" % lane)], lane)
-        for _, changes in zip(range(done + 1), commits(seed, lane), strict=False):
-            history.add(changes, lane)
+        history.add([(key, value) for key, value in before.items() if history.holds(key, lane)], lane)
+        for _, commit in zip(range(done + 1), commits(seed, lane), strict=False):
+            history.add(commit.effect(history.latest(lane)), lane)
     database = Engine().open(directory, mode)
     try:
         contents = dict(database.scan())

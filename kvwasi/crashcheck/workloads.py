@@ -22,8 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kvwasi.crashcheck.engines import in_table
-from kvwasi.crashcheck.history import Change, Model, UnexpectedContentsError, apply
+from kvwasi.crashcheck.history import Change, Model, UnexpectedContentsError, apply, in_table
 
 __all__ = ["WORKLOADS", "Step", "Workload", "copy_path", "does", "steps_of"]
 

@@ -1,33 +1,45 @@
-"""SIGKILL at random moments: ``torture.py`` in a small size, and the proof that it would notice a loss."""
+"""SIGKILL at random moments: ``kvwasi torture`` in a small size, and the proof that it would notice a loss."""
 
 import random
-import subprocess
-import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
-import kvwasi
-from tests.store import torture
+from kvwasi.crashcheck.engines import ENGINES
+from kvwasi.crashcheck.torture import LossError, commits, compare, torture
 
-KILLS = 200
+KILLS = 120
+SEED = 31
 
 
-def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("threads", [1, 4])
+def test_nothing_acknowledged_is_lost(tmp_path: Path, threads: int) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
-    script = Path(torture.__file__)
-    command = [sys.executable, str(script), str(tmp_path), "--kills", str(KILLS), "--seed", str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, f"seed {seed}: {done.stdout}{done.stderr}"
-    assert f"{KILLS} kills" in done.stdout
+    directory = str(tmp_path / "place")
+    try:
+        score = torture(directory, kills=KILLS // 2, seconds=None, processes=2, threads=threads, seed=seed)
+    except LossError as error:
+        pytest.fail(f"seed {seed}: {error}")
+    assert score.kills == KILLS // 2
+    assert score.commits > 0
 
 
-@pytest.mark.parametrize(("told", "made"), [(5, 3), (3, 5), (1, 0), (0, 2)])
-def test_a_loss_would_be_noticed(path: Path, told: int, made: int) -> None:
-    history = torture.commits(seed=31)
-    with kvwasi.open(path, sync="none") as store:
-        for _ in range(made):
-            next(history)[0](store)
-    with pytest.raises(AssertionError, match="keys differ"):
-        torture.compare(path, {}, 31, told)
-    torture.compare(path, {}, 31, made)
+@pytest.mark.parametrize(("told", "made"), [(9, 7), (7, 9), (1, 0), (0, 2)])
+def test_a_loss_would_be_noticed(tmp_path: Path, told: int, made: int) -> None:
+    mode = ENGINES["kvwasi"].modes[0]
+    database = ENGINES["kvwasi"].open(str(tmp_path), mode)
+    for commit in islice(commits(SEED, 0), made):
+        commit.make(database)
+    database.close()
+    with pytest.raises(LossError, match="contents are those"):
+        compare(str(tmp_path), mode, {}, SEED, [told])
+    compare(str(tmp_path), mode, {}, SEED, [made])
+
+
+def test_every_kind_of_transaction_is_among_them() -> None:
+    some = list(islice(commits(SEED, 0), 100))
+    assert any(commit.undone for commit in some)
+    assert any(commit.drop for commit in some)
+    assert any(value is None for commit in some for _, value in commit.changes)
