@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: ``kvwasi torture`` in a small size, and the proof that it would notice a loss."""
+"""SIGKILL at random moments: ``kvwasi torture`` in a small size; and a loss would be noticed."""
 
 import random
 from itertools import islice
