@@ -42,6 +42,9 @@ class Database(Protocol):
     def act(self, do: Callable[[Any], object]) -> None:
         """Call ``do`` with the engine's own object for an open database."""
 
+    def backup(self, directory: str, commits: int) -> None:
+        """Copy it into a file of its own, which tells after how many commits that was, if the engine can."""
+
     def sync(self) -> None:
         """Make everything durable."""
 
@@ -82,7 +85,7 @@ class Engine(Protocol):
         """Open the database in a directory; make it if there is none."""
 
     def repair(self, directory: str, commits: int) -> None:
-        """Repair the closed database into a file of its own, see :func:`.workloads.copy_path`."""
+        """Repair the closed database into a file of its own, as ``backup`` copies into one."""
 
     def copies(self, directory: str) -> Iterator[tuple[int, dict[bytes, bytes] | Exception]]:
         """The copies that are in a directory: after which commit they were made, and what they hold."""
@@ -120,6 +123,9 @@ class _KvwasiDatabase:
 
     def act(self, do: Callable[[Any], object]) -> None:
         do(self.store)
+
+    def backup(self, directory: str, commits: int) -> None:
+        self.store.backup(os.path.join(directory, f"copy-{commits}.kv"))
 
     def sync(self) -> None:
         self.store.sync()
@@ -164,7 +170,14 @@ def change(transaction: Any, changes: Sequence[Change]) -> None:
     for key, value in changes:
         if key.startswith(TABLE):
             _change_table(transaction, key[len(TABLE) :], value)
-        elif value is None:
+        else:
+            _plain_change(transaction, [(key, value)])
+
+
+def _plain_change(transaction: Any, changes: Sequence[Change]) -> None:
+    """As :func:`change`, but what would be in a table is among the other keys."""
+    for key, value in changes:
+        if value is None:
             transaction.delete(key)
         else:
             transaction.put(key, value)
@@ -246,17 +259,20 @@ class _LmdbDatabase:
 
     def commit(self, changes: Sequence[Change], *, durable: bool = False) -> None:
         with self._writing() as transaction:
-            change(transaction, changes)
+            _plain_change(transaction, changes)
         if durable:
             self.sync()
 
     def roll_back(self, changes: Sequence[Change]) -> None:
         transaction = self._environment.begin(write=True)
-        change(transaction, changes)
+        _plain_change(transaction, changes)
         transaction.abort()
 
     def act(self, do: Callable[[Any], object]) -> None:
         do(self._environment)
+
+    def backup(self, directory: str, commits: int) -> None:
+        """Not looked at."""
 
     def sync(self) -> None:
         self._environment.sync(True)

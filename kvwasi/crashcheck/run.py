@@ -92,6 +92,11 @@ class Run:
         self.database.act(step.do)
         self._note_copies()
 
+    def backup(self, step: Step) -> None:
+        """Copy the open database into a file of its own."""
+        self.database.backup(self.directory, self.history.last())
+        self._note_copies()
+
     def repair(self, step: Step) -> None:
         """Repair the closed database into a new file."""
         self.close(step)

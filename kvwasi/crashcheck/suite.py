@@ -16,8 +16,8 @@ from kvwasi.crashcheck.workloads import WORKLOADS
 __all__ = ["PARTS", "Others", "run_others", "run_suite"]
 
 FAILED_FLUSH_SHARE = 0.2
-FAILED_FLUSH_WORKLOADS = ("single", "mixed", "large", "groups", "compaction", "reopening")
-FAILED_FLUSH_STATES = 150
+FAILED_FLUSH_WORKLOADS = ("single", "mixed", "large", "groups", "compaction", "reopening", "tables", "copies")
+FAILED_FLUSH_STATES = 200
 """Of one recording in which a flush fails."""
 PASSES_MAX = 12
 HEAVY = {"bulk": 0.15, "checkpoints": 0.5}
