@@ -192,6 +192,7 @@ def _write_report(directory: str, outcomes: "list[Outcome]", others: "Others", a
         "json": json.dumps(report.as_json(outcomes, others, about), indent=1) + "\n",
         "svg": report.as_svg(outcomes, others),
     }
+    texts["summary.md"] = report.as_summary(outcomes, others)
     for suffix, text in texts.items():
         with open(os.path.join(directory, f"crashtest.{suffix}"), "w") as stream:
             stream.write(text)

@@ -11,10 +11,10 @@ from xml.sax.saxutils import escape
 from kvwasi.crashcheck.campaign import Outcome, Violation
 from kvwasi.crashcheck.damage import HARMLESS, DamageReport
 from kvwasi.crashcheck.engines import ENGINES
-from kvwasi.crashcheck.states import LEVELS
+from kvwasi.crashcheck.states import COUNTED_LEVELS, LEVELS
 from kvwasi.crashcheck.suite import Others
 
-__all__ = ["Row", "as_json", "as_markdown", "as_svg", "rows"]
+__all__ = ["Row", "as_json", "as_markdown", "as_summary", "as_svg", "rows"]
 
 SHOWN_VIOLATIONS = 20
 OUTCOMES = {
@@ -205,13 +205,47 @@ def _others(others: Others) -> list[str]:
 
 def _groups(damage: DamageReport) -> dict[str, Counter[str]]:
     """Kinds of damage, like ones together."""
-    found: dict[str, Counter[str]] = {}
+    names = ("bit flipped", "byte changed", "cut short", "blocks", "crafted", "other files")
+    found: dict[str, Counter[str]] = {name: Counter() for name in names}
     for kind, counts in damage.outcomes.items():
-        name = "blocks" if kind[0].isdigit() else "lies with right sums" if kind.endswith("crafted") else kind
-        name = "cut short" if kind.startswith("cut") else name
-        name = "other files" if kind in ("another file", "a beginning alone", "garbage behind") else name
-        found.setdefault(name, Counter()).update(counts)
-    return found
+        if kind[0].isdigit():
+            name = "blocks"
+        elif kind.endswith("crafted"):
+            name = "crafted"
+        elif kind.startswith("cut"):
+            name = "cut short"
+        else:
+            name = kind if kind in found else "other files"
+        found[name].update(counts)
+    return {name: counts for name, counts in found.items() if counts}
+
+
+def as_summary(outcomes: Sequence[Outcome], others: Others) -> str:
+    """One table for a README: what was done, and what became of it."""
+    lines = [
+        "|  | cases | promises broken | of them: not opened | wrong contents | signal |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for engine in ENGINES:
+        for row in rows(outcomes):
+            if row.engine == engine:
+                kinds = " | ".join(str(row.kinds[kind]) for kind in ("open", "contents", "signal"))
+                lines.append(
+                    f"| {engine} {row.mode}: power cuts | {row.counted:,} | {row.wrong:,} | {kinds} |"
+                )
+        reports = [report for (name, _), report in others.faults.items() if name == engine]
+        if reports:
+            found = [finding for report in reports for _, finding in report.findings]
+            kinds = " | ".join(
+                str(sum(one.kind == kind for one in found)) for kind in ("open", "contents", "signal")
+            )
+            runs = sum(report.runs.total() for report in reports)
+            lines.append(f"| {engine}: calls that fail | {runs:,} | {len(found):,} | {kinds} |")
+        if engine in others.damage:
+            damage, counts = others.damage[engine], _all_outcomes(others.damage[engine])
+            kinds = f"- | {counts['wrong']:,} | {counts['signal']:,}"
+            lines.append(f"| {engine}: damaged files | {damage.files:,} | {damage.wrong:,} | {kinds} |")
+    return "\n".join(lines) + "\n"
 
 
 def _all_outcomes(damage: DamageReport) -> Counter[str]:
@@ -238,8 +272,8 @@ def as_svg(outcomes: Sequence[Outcome], others: Others) -> str:
         parts.append(_text(left - 10, y + height / 2 + 5, f"{row.engine} {row.mode}", anchor="end"))
         for column, level in enumerate(LEVELS):
             wrong = row.violations[level] + row.creation[level]
-            x = left + width * column
-            parts += _field(x, y, width, height, wrong, row.states[level])
+            x, counts = left + width * column, level in COUNTED_LEVELS
+            parts += _field(x, y, width, height, wrong, row.states[level], counts=counts)
     y = top + height * len(table) + 24
     for number, (level, meaning) in enumerate(LEVELS.items()):
         x, line = left + (number % 3) * 260, y + 18 * (number // 3)
@@ -281,9 +315,11 @@ def _text(
     return f'<text x="{x:g}" y="{y:g}" {style}>{escape(text)}</text>'
 
 
-def _field(x: float, y: float, width: int, height: int, wrong: int, states: int) -> list[str]:
+def _field(
+    x: float, y: float, width: int, height: int, wrong: int, states: int, *, counts: bool = True
+) -> list[str]:
     colour = "#eeeeee"
-    if states:
+    if states and counts:
         colour = "#cfe8cf" if wrong == 0 else "#f6cfa8" if wrong < states / 20 else "#e89a90"
     box = f'<rect x="{x}" y="{y}" width="{width - 3}" height="{height - 3}" rx="3" fill="{colour}"/>'
     if not states:
