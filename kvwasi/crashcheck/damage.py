@@ -231,8 +231,10 @@ def _sound(engine: Engine, workload: str, seed: int) -> tuple[bytes, Model]:
     return content, recording.history.model(recording.history.last())
 
 
-def run_damage(engine_name: str, seed: int, share: float = 1.0) -> DamageReport:
-    """Damage small databases in every way; ``share``: only such a part of the places.
+def run_damage(
+    engine_name: str, seed: int, share: float = 1.0, piece: int = 0, pieces: int = 1
+) -> DamageReport:
+    """Damage small databases in every way; ``share``: only such a part of the places, of these one ``piece``.
 
     Every bit of a tiny one is flipped, and it is cut at every length; all else is done to a larger one.
     """
@@ -245,7 +247,7 @@ def run_damage(engine_name: str, seed: int, share: float = 1.0) -> DamageReport:
             if _is_for(kind, workload) and (engine_name == "kvwasi" or not kind.endswith("crafted"))
             for where in _places(kind, content, share)
         ]
-        report.add(_run(todo, content, expected))
+        report.add(_run(todo[piece::pieces], content, expected))
     return report
 
 

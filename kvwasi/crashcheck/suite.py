@@ -65,9 +65,14 @@ def run_others(
             for mode in ENGINES[engine].modes if "faults" in parts else ():
                 faults[engine, mode.name] = executor.submit(run_faults, engine, mode.name, seed, share)
             if "damage" in parts:
-                damage[engine] = executor.submit(run_damage, engine, seed, share)
+                damage[engine] = [
+                    executor.submit(run_damage, engine, seed, share, piece, jobs) for piece in range(jobs)
+                ]
         others.faults = {key: future.result() for key, future in faults.items()}
-        others.damage = {key: future.result() for key, future in damage.items()}
+        for engine, futures in damage.items():
+            others.damage[engine] = DamageReport(engine)
+            for future in futures:
+                others.damage[engine].add(future.result())
     if "situations" in parts and "kvwasi" in engines:
         others.situations = run_situations()
     return others
