@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -82,11 +83,22 @@ def facts(seed: int, engines: Sequence[str]) -> dict[str, str]:
     """What was run, and on what."""
     return {
         "engines": "; ".join(ENGINES[engine].version() for engine in engines),
+        **_revision(),
         "seed": str(seed),
         "python": platform.python_version(),
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": str(os.cpu_count()),
     }
+
+
+def _revision() -> dict[str, str]:
+    """The commit that the package was built from, where it runs in a checkout."""
+    git = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, timeout=10)
+    except OSError:
+        return {}
+    return {"commit": done.stdout.strip()} if done.returncode == 0 else {}
 
 
 def as_json(outcomes: Sequence[Outcome], others: Others, about: dict[str, str]) -> dict[str, Any]:
