@@ -58,7 +58,7 @@ def killed_at_every_call(place: Path, step: int = 1) -> str:
 
 def _commits() -> list[dict[bytes, bytes | None]]:
     commits: list[dict[bytes, bytes | None]] = [
-        {b"%d" % (number % 7): bytes([number]) * (1, 300, 60_000, 70_000)[number % 4]} for number in range(12)
+        {b"%d" % (number % 7): bytes([number]) * (1, 300, 60_000, 70_000)[number % 4]} for number in range(8)
     ]
     return [*commits, {b"1": None}, {b"more-%d" % number: b"x" for number in range(50)}, {b"2": None}]
 

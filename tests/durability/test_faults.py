@@ -12,7 +12,7 @@ SEED = 1
 
 @pytest.mark.parametrize("mode", [mode.name for mode in ENGINES["kvwasi"].modes])
 def test_calls_that_fail(mode: str) -> None:
-    report = run_faults("kvwasi", mode, SEED, share=0.08)
+    report = run_faults("kvwasi", mode, SEED, share=0.05)
     assert report.runs.total() > 30
     assert report.errors.total() > 10
     found = [(plan.command, what) for plan, what in report.findings]

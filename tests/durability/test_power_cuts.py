@@ -19,11 +19,11 @@ from kvwasi.crashcheck.suite import HEAVY
 from kvwasi.crashcheck.workloads import WORKLOADS
 
 SEED = 11
-STATES = 50
+STATES = 36
 MODES = [mode.name for mode in ENGINES["kvwasi"].modes]
 OURS = [name for name, workload in WORKLOADS.items() if workload.cut and "kvwasi" in workload.engines]
 PLANS = [
-    Plan("kvwasi", mode, name, SEED, states=int(STATES * HEAVY.get(name, 1.0) ** 2), second=0)
+    Plan("kvwasi", mode, name, SEED, states=max(8, int(STATES * HEAVY.get(name, 1.0) ** 2)), second=0)
     for number, name in enumerate(OURS)
     for mode in (MODES if name not in HEAVY else [MODES[number % len(MODES)]])
 ]
