@@ -280,11 +280,26 @@ static kv_status supersede(kv_file *file) {
     return status == KV_OK ? kv_file_sync(file) : status;
 }
 
+/* Headers that nothing proves to be on the device, of sectors that the next checkpoint will speak of all the same. */
+static kv_status write_headers_again(recovery *r) {
+    kv_file *file = r->file;
+    uint64_t proven = kv_position_generation(file, r->tail.confirmed);
+    kv_status status = KV_OK;
+    for (uint64_t i = 0; i < file->sector_count && status == KV_OK; i++) {
+        const kv_sector *s = &file->sectors[i];
+        bool headed = s->type == KV_SECTOR_LOG || s->type == KV_SECTOR_VALUES;
+        if (headed && s->generation > proven && s->generation >= file->super.generation)
+            status = write_again(file, kv_sector_offset(file, i), kv_sector_offset(file, i) + KV_SECTOR_DATA);
+    }
+    return status;
+}
+
 /* Write what is not proven into a fresh sector, then the header that makes it the log. */
 static kv_status rewrite_tail(recovery *r, kv_reader *reader) {
     kv_file *file = r->file;
     uint64_t end = kv_reader_position(&r->tail.end), begun = kv_reader_position(reader);
-    kv_status status = kv_log_begin(file, begun, reader->sum, begun < end);
+    kv_status status = write_headers_again(r);
+    if (status == KV_OK) status = kv_log_begin(file, begun, reader->sum, begun < end);
     if (status != KV_OK) return status;
     if (begun >= end) return r->tail.cut ? supersede(file) : KV_OK;
     uint64_t first = file->log.sector;

@@ -90,21 +90,17 @@ class Run:
         """Something that commits nothing."""
         assert step.do is not None
         self.database.act(step.do)
-        self._note_copies()
 
     def backup(self, step: Step) -> None:
         """Copy the open database into a file of its own."""
         self.database.backup(self.directory, self.history.last())
-        self._note_copies()
+        self.history.copies.append(self.history.last())
 
     def repair(self, step: Step) -> None:
         """Repair the closed database into a new file."""
         self.close(step)
         self.engine.repair(self.directory, self.history.last())
-        self._note_copies()
-
-    def _note_copies(self) -> None:
-        self.history.copies = [number for number, _ in self.engine.copies(self.directory)]
+        self.history.copies.append(self.history.last())
 
     def durable_commit(self, step: Step) -> None:
         """One that is durable in every mode."""
