@@ -93,8 +93,10 @@ class Run:
 
     def backup(self, step: Step) -> None:
         """Copy the open database into a file of its own."""
-        self.database.backup(self.directory, self.history.last())
-        self.history.copies.append(self.history.last())
+        last = self.history.last()
+        self.database.backup(self.directory, last)
+        if any(number == last for number, _ in self.engine.copies(self.directory)):  # LMDB makes none here
+            self.history.copies.append(last)
 
     def repair(self, step: Step) -> None:
         """Repair the closed database into a new file."""
