@@ -258,6 +258,9 @@ kv_status kv_guest_cursor_open(uint32_t table, uint32_t start_length, uint32_t s
                                uint32_t flags);
 /* Up to `limit` kv_entry to the data buffer, how many in block.count; 0 at the end. */
 KV_EXPORT(kv_guest_cursor_next) kv_status kv_guest_cursor_next(uint32_t handle, uint32_t limit);
+/* Pass over at most `leaves` leaves of the index, without touching a value; how many entries there were in block.count, 0 at
+ * the end. Not for a cursor in reverse. */
+KV_EXPORT(kv_guest_cursor_count) kv_status kv_guest_cursor_count(uint32_t handle, uint32_t leaves);
 KV_EXPORT(kv_guest_cursor_close) kv_status kv_guest_cursor_close(uint32_t handle);
 
 KV_EXPORT(kv_guest_stats) kv_status kv_guest_stats(void);

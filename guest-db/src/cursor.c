@@ -65,9 +65,7 @@ void kv_cursors_end_transaction(kv_db *db) {
 }
 
 /* In a damaged tree the keys may be out of order: a cursor still comes to its end. */
-static bool goes_on(const kv_cursor *cursor, const kv_walk *walk) {
-    uint8_t buffer[KV_KEY_MAX];
-    kv_key key = kv_walk_key(walk, buffer);
+static bool follows(const kv_cursor *cursor, kv_key key) {
     if (cursor->flags & KV_CURSOR_REVERSE)
         return !cursor->has_stop || kv_compare(key, (kv_key){cursor->stop, cursor->stop_length}) < 0;
     if (!cursor->has_start) return true;
@@ -102,21 +100,40 @@ static void remember(kv_cursor *cursor, kv_key key) {
     }
 }
 
+/* To the first entry of what is left of the range. */
+static kv_status start_walk(kv_db *db, const kv_cursor *cursor, kv_walk *walk) {
+    kv_root root = cursor->root, *changing;
+    kv_status status = cursor->view == KV_VIEW_TRANSACTION ? kv_table_in_txn(db, cursor->table, &changing) : KV_OK;
+    if (status != KV_OK) return status;
+    if (cursor->view == KV_VIEW_TRANSACTION) root = *changing;
+    *walk = (kv_walk){.nodes = cursor->file->nodes, .root = root};
+    status = begin(cursor, walk);
+    if (status != KV_OK || !walk->valid) return status;
+    uint8_t buffer[KV_KEY_MAX];
+    return follows(cursor, kv_walk_key(walk, buffer)) ? KV_OK : kv_nodes_fail(walk->nodes, walk->path.steps[0].node);
+}
+
+/* A failure behind entries that were found is told with the next batch. */
+static kv_status end_batch(kv_db *db, kv_cursor *cursor, const kv_walk *walk, kv_status status, uint64_t count) {
+    if (status != KV_OK && count > 0) return KV_OK;
+    if (status != KV_OK) {
+        db->error = cursor->file->error;
+        return status;
+    }
+    cursor->done = !walk->valid;
+    return KV_OK;
+}
+
 kv_status kv_cursor_next(kv_db *db, uint32_t handle, uint32_t limit, uint8_t *to, uint32_t capacity, uint64_t *count) {
     *count = 0;
     kv_cursor *cursor = get(db, handle);
     if (cursor == NULL) return KV_INVALID;
     if (db->file->poisoned) return KV_POISONED;
     if (cursor->done) return KV_OK;
-    kv_root root = cursor->root, *changing;
-    kv_status status = cursor->view == KV_VIEW_TRANSACTION ? kv_table_in_txn(db, cursor->table, &changing) : KV_OK;
-    if (status != KV_OK) return status;
-    if (cursor->view == KV_VIEW_TRANSACTION) root = *changing;
     const bool reverse = cursor->flags & KV_CURSOR_REVERSE;
-    kv_walk walk = {.nodes = cursor->file->nodes, .root = root};
+    kv_walk walk;
     uint8_t *last = NULL;
-    status = begin(cursor, &walk);
-    if (status == KV_OK && walk.valid && !goes_on(cursor, &walk)) status = kv_nodes_fail(walk.nodes, walk.path.steps[0].node);
+    kv_status status = start_walk(db, cursor, &walk);
     while (status == KV_OK && walk.valid && *count < limit && capacity >= sizeof(kv_entry) + KV_KEY_MAX) {
         kv_entry *entry = (kv_entry *)(void *)to;
         kv_key key = kv_walk_key(&walk, to + sizeof *entry);
@@ -135,11 +152,52 @@ kv_status kv_cursor_next(kv_db *db, uint32_t handle, uint32_t limit, uint8_t *to
         status = reverse ? kv_walk_previous(&walk) : kv_walk_next(&walk);
     }
     if (last != NULL) remember(cursor, (kv_key){last + sizeof(kv_entry), ((kv_entry *)(void *)last)->key_length});
-    if (status != KV_OK && *count > 0) return KV_OK; /* it is told with the next batch */
-    if (status != KV_OK) {
-        db->error = cursor->file->error;
-        return status;
+    return end_batch(db, cursor, &walk, status, *count);
+}
+
+/* How many entries of a leaf, from slot `from` on, lie below the end of the range. */
+static uint32_t entries_in_range(const kv_cursor *cursor, const kv_node *leaf, uint32_t from) {
+    uint8_t buffer[KV_KEY_MAX];
+    uint32_t low = from, high = leaf->count;
+    if (!beyond(cursor, kv_node_key(leaf, high - 1, buffer))) return high - from; /* as most leaves */
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (beyond(cursor, kv_node_key(leaf, middle, buffer)))
+            high = middle;
+        else
+            low = middle + 1;
     }
-    cursor->done = !walk.valid;
-    return KV_OK;
+    return low - from;
+}
+
+kv_status kv_cursor_count(kv_db *db, uint32_t handle, uint32_t leaves, uint64_t *count) {
+    *count = 0;
+    kv_cursor *cursor = get(db, handle);
+    if (cursor == NULL || cursor->flags & KV_CURSOR_REVERSE) return KV_INVALID;
+    if (db->file->poisoned) return KV_POISONED;
+    if (cursor->done) return KV_OK;
+    kv_walk walk;
+    kv_status status = start_walk(db, cursor, &walk);
+    while (status == KV_OK && walk.valid && leaves-- > 0) {
+        uint8_t buffer[KV_KEY_MAX];
+        const kv_node *leaf = kv_walk_leaf(&walk);
+        uint32_t from = kv_walk_slot(&walk), found = entries_in_range(cursor, leaf, from);
+        if (found == 0) {
+            walk.valid = false;
+            break;
+        }
+        kv_key last = kv_node_key(leaf, from + found - 1, buffer);
+        if (!follows(cursor, last)) {
+            status = kv_nodes_fail(walk.nodes, walk.path.steps[0].node);
+            break;
+        }
+        remember(cursor, last);
+        *count += found;
+        walk.path.steps[0].index = leaf->count - 1;
+        if (from + found < leaf->count)
+            walk.valid = false;
+        else
+            status = kv_walk_next(&walk);
+    }
+    return end_batch(db, cursor, &walk, status, *count);
 }

@@ -350,6 +350,8 @@ kv_status kv_snapshot_close(kv_db *db, uint32_t handle);
 kv_status kv_cursor_open(kv_db *db, uint32_t table, kv_key start, kv_key stop, uint32_t view, uint32_t flags,
                          uint32_t *handle);
 kv_status kv_cursor_next(kv_db *db, uint32_t handle, uint32_t limit, uint8_t *to, uint32_t capacity, uint64_t *count);
+/* Move over at most `leaves` leaves of the index; `*count` entries of the range were there, 0 at its end. Not in reverse. */
+kv_status kv_cursor_count(kv_db *db, uint32_t handle, uint32_t leaves, uint64_t *count);
 kv_status kv_cursor_close(kv_db *db, uint32_t handle);
 void kv_cursors_end_transaction(kv_db *db); /* close those over the transaction */
 

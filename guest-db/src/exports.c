@@ -204,6 +204,10 @@ kv_status kv_guest_cursor_next(uint32_t handle, uint32_t limit) {
     return db == NULL ? KV_CLOSED : answer(kv_cursor_next(db, handle, limit, data, sizeof data, &block.count));
 }
 
+kv_status kv_guest_cursor_count(uint32_t handle, uint32_t leaves) {
+    return db == NULL ? KV_CLOSED : answer(kv_cursor_count(db, handle, leaves, &block.count));
+}
+
 kv_status kv_guest_cursor_close(uint32_t handle) { return db == NULL ? KV_CLOSED : answer(kv_cursor_close(db, handle)); }
 
 kv_status kv_guest_stats(void) {

@@ -77,6 +77,35 @@ static void expect_order(kv_db *db, const model *m, uint32_t view) {
     }
 }
 
+/* Ranges as the index counts them, three leaves a step. */
+static void expect_counts(kv_db *db, const model *m, uint32_t view) {
+    for (uint32_t low = 0; low < MANY; low += MANY / 5) {
+        for (uint32_t high = low; high < MANY; high += MANY / 7) {
+            char start[32], stop[32];
+            uint32_t handle;
+            uint64_t count, total = 0, expected = 0;
+            kv_key first = key_of(low, start), end = key_of(high, stop);
+            for (uint32_t key = 0; key < MANY; key++) {
+                char name[32];
+                kv_key one = key_of(key, name);
+                expected += m->version[key] != 0 && kv_compare(one, first) >= 0 && kv_compare(one, end) < 0;
+            }
+            CHECK_EQUAL(kv_cursor_open(db, 0, first, end, view, KV_CURSOR_HAS_START | KV_CURSOR_HAS_STOP, &handle), KV_OK);
+            do {
+                CHECK_EQUAL(kv_cursor_count(db, handle, 3, &count), KV_OK);
+                total += count;
+            } while (count > 0);
+            CHECK_EQUAL(total, expected);
+            CHECK_EQUAL(kv_cursor_close(db, handle), KV_OK);
+        }
+    }
+    uint32_t handle;
+    uint64_t count;
+    CHECK_EQUAL(kv_cursor_open(db, 0, (kv_key){NULL, 0}, (kv_key){NULL, 0}, view, KV_CURSOR_REVERSE, &handle), KV_OK);
+    CHECK_EQUAL(kv_cursor_count(db, handle, 3, &count), KV_INVALID);
+    CHECK_EQUAL(kv_cursor_close(db, handle), KV_OK);
+}
+
 static void test_more_than_fits(void) {
     static model now, kept, before;
     uint64_t random = 17;
@@ -109,9 +138,11 @@ static void test_more_than_fits(void) {
         if (snapshot != UINT32_MAX) {
             expect(db, &kept, KV_VIEW_SNAPSHOT + snapshot, 3);
             expect_order(db, &kept, KV_VIEW_SNAPSHOT + snapshot);
+            expect_counts(db, &kept, KV_VIEW_SNAPSHOT + snapshot);
             CHECK_EQUAL(kv_snapshot_close(db, snapshot), KV_OK);
         }
         if (round % 2 == 0) expect_order(db, &now, KV_VIEW_PUBLISHED);
+        if (round % 4 == 0) expect_counts(db, &now, KV_VIEW_PUBLISHED);
         check_clean(db, "more than fits");
         if (round == 7) CHECK_EQUAL(compact_database(db), KV_OK);
         if (round % 3 == 2) {

@@ -158,6 +158,7 @@ cdef extern from "verbs.h" nogil:
                      uint32_t count, kve_failure *)
     int kve_cursor_open(kve_session *, uint32_t table, const kve_range *, uint32_t view, uint32_t *handle, kve_failure *)
     int kve_cursor_next(kve_session *, uint32_t handle, uint32_t limit, uint32_t *count, kve_failure *)
+    int kve_cursor_count(kve_session *, uint32_t handle, uint32_t leaves, uint64_t *count, kve_failure *)
     void kve_cursor_close(kve_session *, uint32_t handle)
     const kv_entry *kve_entry_at(kve_session *, uint32_t *offset, const uint8_t **key)
     void kve_prefetch(kve_session *, const kv_value_ref *)

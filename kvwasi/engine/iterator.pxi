@@ -3,6 +3,7 @@
 cdef uint32_t FIRST_BATCH = 16
 cdef uint32_t FULL_BATCH = 256
 cdef uint64_t BATCH_VALUE_BYTES = 1 << 20
+cdef uint32_t COUNTED_LEAVES = 64  # of the index, a call: the lock is free between two
 
 ITEMS = 0
 KEYS = 1
@@ -102,6 +103,26 @@ cdef class EntryIterator:
         else:
             value = self.late_value(at)
         return value if self.what == 2 else (key, value)
+
+    def count(self):
+        """How many entries a new forward iterator would give. The index tells, no value is read; ends the iterator."""
+        cdef kve_failure failure
+        cdef uint64_t total = 0
+        cdef uint64_t found = 1
+        cdef int status = KV_OK
+        while self.is_open and found != 0 and (self.left < 0 or total < <uint64_t>self.left):
+            self.owner.enter()
+            status = kve_cursor_count(self.c, self.handle, COUNTED_LEAVES, &found, &failure)
+            kve_unlock(self.c)
+            if status != KV_OK:
+                raise self.owner._session.error(status, &failure)
+            total += found
+        if self.is_open:
+            self.owner.enter()
+            kve_cursor_close(self.c, self.handle)
+            self.is_open = False
+            kve_unlock(self.c)
+        return total if self.left < 0 else min(total, <uint64_t>self.left)
 
     cdef int refill(self) except -1:
         """Fetch the next batch. 0: there is none, and the cursor is closed."""

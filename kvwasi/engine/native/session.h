@@ -69,6 +69,7 @@ typedef struct kve_failure {
     X(sync_failed)                                                                                           \
     X(cursor_open)                                                                                           \
     X(cursor_next)                                                                                           \
+    X(cursor_count)                                                                                          \
     X(cursor_close)                                                                                          \
     X(stats)                                                                                                 \
     X(check_begin)                                                                                           \

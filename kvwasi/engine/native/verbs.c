@@ -160,6 +160,14 @@ int kve_cursor_next(kve_session *session, uint32_t handle, uint32_t limit, uint3
     return found <= limit ? status : kve_break(session, "the engine gave more entries than were asked for");
 }
 
+int kve_cursor_count(kve_session *session, uint32_t handle, uint32_t leaves, uint64_t *count,
+                     kve_failure *failure)
+{
+    int status = call(session, KVE_cursor_count, handle, leaves, 0, 0, 0, failure);
+    *count = status == KV_OK ? kve_block(session)->count : 0;
+    return status;
+}
+
 void kve_cursor_close(kve_session *session, uint32_t handle)
 {
     (void)kve_call(session, KVE_cursor_close, handle, 0, 0, 0, 0);

@@ -30,6 +30,9 @@ int kve_cursor_open(kve_session *session, uint32_t table, const kve_range *range
                     uint32_t *handle, kve_failure *failure);
 /* A batch of `*count` entries in the data buffer, for kve_entry_at. */
 int kve_cursor_next(kve_session *session, uint32_t handle, uint32_t limit, uint32_t *count, kve_failure *failure);
+/* How many entries lie in the next at most `leaves` leaves of the index; 0: the range is at its end. */
+int kve_cursor_count(kve_session *session, uint32_t handle, uint32_t leaves, uint64_t *count,
+                     kve_failure *failure);
 void kve_cursor_close(kve_session *session, uint32_t handle);
 /* The entry at `offset` of the data buffer; advances it. NULL (and the session is broken) when it does not fit there. */
 const kv_entry *kve_entry_at(kve_session *session, uint32_t *offset, const uint8_t **key);
