@@ -137,12 +137,15 @@ def put(
     ] = None,
     file: Annotated[str | None, typer.Option("--file", "-f", help="Read the value from this file.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a value that is there.")] = True,
+    expect: Annotated[str | None, typer.Option(help="Only if this is the value so far.")] = None,
     key_format: KeyFormatOption = KeyFormat.TEXT,
     table: TableOption = None,
 ) -> int:
     """Store a value under a key; on disk when the command ends. Creates the database."""
     if (value is None) == (file is None):
         raise typer.BadParameter("give either VALUE, - or --file")
+    if expect is not None and not overwrite:
+        raise typer.BadParameter("give either --expect or --no-overwrite")
     raw_key = _parse(key, key_format, "KEY")
     if file is not None:
         with open(file, "rb") as stream:
@@ -150,9 +153,15 @@ def put(
     else:
         content = console.stdin().read() if value == "-" else os.fsencode(value or "")
     with _open(database, "c") as store:
-        if _target(store, table).put(raw_key, content, overwrite=overwrite):
-            return 0
-    return console.complain(console.EXIT_NO, f"{database}: the key {key} is there already")
+        entries = _target(store, table)
+        if expect is not None:
+            stored = entries.put(raw_key, content, expect=os.fsencode(expect))
+        else:
+            stored = entries.put(raw_key, content, overwrite=overwrite)
+    if stored:
+        return 0
+    why = "is there already" if expect is None else "has another value, or is not there"
+    return console.complain(console.EXIT_NO, f"{database}: the key {key} {why}")
 
 
 @app.command(epilog=console.EXIT_CODES_HELP)
@@ -201,6 +210,7 @@ def list_(
     stop: Annotated[str | None, typer.Option(help="Up to this key, without it.")] = None,
     reverse: Annotated[bool, typer.Option("--reverse", "-r", help="Last key first.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="At most so many.")] = None,
+    count: Annotated[bool, typer.Option("--count", help="Print only how many there are.")] = False,
     values: Annotated[bool, typer.Option("--values", help="Print KEY, a tab and VALUE.")] = False,
     value_format: Annotated[KeyFormat, typer.Option(help="How values are printed.")] = KeyFormat.TEXT,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines, as dump does.")] = False,
@@ -216,6 +226,9 @@ def list_(
     }
     with _open(database, "r") as store:
         entries = _target(store, table, create=False)
+        if count:
+            console.write(b"%d\n" % len(entries.keys(**ranges, limit=limit)))
+            return
         if not values:
             for key in entries.keys(**ranges, reverse=reverse, limit=limit):
                 console.write(jsonl.encode_key(key) if json else _show(key, key_format) + b"\n")

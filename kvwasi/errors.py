@@ -21,6 +21,7 @@ __all__ = [
     "NoSuchDatabaseError",
     "NoSuchTableError",
     "NotADatabaseError",
+    "NotANumberError",
     "OutOfMemoryError",
     "PoisonedError",
     "ReadOnlyError",
@@ -52,6 +53,10 @@ class KeyTooLargeError(KvError, ValueError):
 
 class ValueTooLargeError(KvError, ValueError):
     """A value has at most 1 GiB."""
+
+
+class NotANumberError(KvError, ValueError):
+    """Something is to be added to a value that is no whole number of at most 64 bits."""
 
 
 class ReadOnlyError(KvError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from kvwasi.cursor import Cursor
 from kvwasi.engine import _engine
-from kvwasi.errors import KeyNotFoundError
+from kvwasi.errors import KeyNotFoundError, NotANumberError
 
 if TYPE_CHECKING:
     from collections.abc import Sized
@@ -17,6 +18,15 @@ Data: TypeAlias = "bytes | bytearray | memoryview | str"
 """What is accepted as a key or a value; str is stored as UTF-8."""
 
 _MISSING: Any = object()
+
+
+_INT64 = range(-(1 << 63), 1 << 63)
+
+
+def _number(value: bytes) -> int:
+    if len(value) > 20 or not value.removeprefix(b"-").isdigit():  # 64 bits take 20 characters
+        raise NotANumberError(f"the value is no whole number: {value[:32]!r}")
+    return int(value)
 
 
 class _Range:
@@ -57,7 +67,9 @@ class _Range:
         if self.start is None and self.stop is None:
             total = len(cast("Sized", self.owner))
             return total if self.limit is None else min(total, self.limit)
-        return sum(1 for _ in self.entries(_engine.KEYS))
+        return _engine.EntryIterator(
+            self.owner, self.start, self.stop, False, _engine.KEYS, self.limit
+        ).count()
 
     def covers(self, key: object) -> bool:
         """Whether ``key`` lies in the range, there or not."""
@@ -198,6 +210,23 @@ class OrderedReads(Mapping[bytes, bytes]):
             _engine.EntryIterator(cast(_engine.Reads, self), None, None, True, _engine.KEYS, None),
         )
 
+    def count(
+        self, *, start: Data | None = None, stop: Data | None = None, prefix: Data | None = None
+    ) -> int:
+        """How many keys there are from ``start`` to below ``stop``, or with ``prefix``.
+
+        The index tells, a leaf at a time: no key or value is handed over.
+        """
+        return len(self.keys(start=start, stop=stop, prefix=prefix))
+
+    def first(self) -> tuple[bytes, bytes] | None:
+        """The first key and its value; None if there is none."""
+        return next(iter(self.items(limit=1)), None)
+
+    def last(self) -> tuple[bytes, bytes] | None:
+        """The last key and its value; None if there is none."""
+        return next(iter(self.items(reverse=True, limit=1)), None)
+
     def cursor(self) -> Cursor:
         """A place among the keys that moves both ways; see :class:`Cursor`."""
         return Cursor(cast(_engine.Reads, self))
@@ -206,19 +235,39 @@ class OrderedReads(Mapping[bytes, bytes]):
 class OrderedEntries(OrderedReads, MutableMapping[bytes, bytes]):
     """The rest of a mapping that can be changed."""
 
+    def _atomically(self) -> AbstractContextManager[OrderedEntries]:
+        """The same entries where several verbs are one change: in a transaction of their own if need be."""
+        return nullcontext(self)
+
     def pop(self, key: Data, default: Any = _MISSING) -> Any:
         """Remove ``key`` and return its value; ``default`` if it is not there.
 
         Raises:
             KeyNotFoundError: it is not there, and there is no default.
         """
-        value = cast(_engine.Verbs, self).get(key)
-        if value is None:
-            if default is _MISSING:
-                raise KeyNotFoundError(key)
-            return default
-        cast(_engine.Verbs, self).delete(key)
-        return value
+        with self._atomically() as entries:
+            value = cast(_engine.Verbs, entries).get(key)
+            if value is not None:
+                cast(_engine.Verbs, entries).delete(key)
+                return value
+        if default is _MISSING:
+            raise KeyNotFoundError(key)
+        return default
+
+    def pop_first(self) -> tuple[bytes, bytes] | None:
+        """Remove the first key and return it with its value; None if there is none."""
+        with self._atomically() as entries:
+            return entries._remove(entries.first())
+
+    def pop_last(self) -> tuple[bytes, bytes] | None:
+        """Remove the last key and return it with its value; None if there is none."""
+        with self._atomically() as entries:
+            return entries._remove(entries.last())
+
+    def _remove(self, entry: tuple[bytes, bytes] | None) -> tuple[bytes, bytes] | None:
+        if entry is not None:
+            del self[entry[0]]
+        return entry
 
     def popitem(self) -> tuple[bytes, bytes]:
         """Remove the first key and return it with its value.
@@ -226,10 +275,66 @@ class OrderedEntries(OrderedReads, MutableMapping[bytes, bytes]):
         Raises:
             KeyNotFoundError: there is none.
         """
-        for key, value in self.items(limit=1):
-            del self[key]
-            return key, value
-        raise KeyNotFoundError("the store is empty")
+        entry = self.pop_first()
+        if entry is None:
+            raise KeyNotFoundError("the store is empty")
+        return entry
+
+    def _change_if(self, key: Data, expect: Data | None, value: Data | None) -> bool:
+        """What ``put`` and ``delete`` do with ``expect``. Without a ``value`` the key is deleted."""
+        if expect is None and value is not None:
+            return cast(_engine.Verbs, self).put(key, value, overwrite=False)
+        wanted = None if expect is None else _engine.as_bytes(expect)
+        with self._atomically() as entries:
+            verbs = cast(_engine.Verbs, entries)
+            if verbs.get(key) != wanted:
+                return False
+            if value is not None:
+                verbs.put(key, value)
+            elif wanted is not None:
+                verbs.delete(key)
+            return True
+
+    def increment(self, key: Data, by: int = 1, *, default: int = 0) -> int:
+        """Add to a number and return the sum. It is stored as decimal text, so that any tool reads it.
+
+        Args:
+            key: 1 to 1024 bytes.
+            by: what to add; may be negative.
+            default: what to begin with if the key is not there.
+
+        Raises:
+            NotANumberError: what is there is no whole number, or the sum has more than 64 bits.
+            Otherwise as ``put`` does.
+
+        >>> import kvwasi, tempfile, os
+        >>> with tempfile.TemporaryDirectory() as place, kvwasi.open(os.path.join(place, "my.kv")) as store:
+        ...     store.increment("visits"), store.increment("visits", 10), store["visits"]
+        (1, 11, b'11')
+        """
+        with self._atomically() as entries:
+            value = cast(_engine.Verbs, entries).get(key)
+            total = (default if value is None else _number(value)) + by
+            if not _INT64.start <= total < _INT64.stop:
+                raise NotANumberError(f"{total} has more than 64 bits")
+            cast(_engine.Verbs, entries).put(key, b"%d" % total)
+            return total
+
+    def delete_range(
+        self, *, start: Data | None = None, stop: Data | None = None, prefix: Data | None = None
+    ) -> int:
+        """Remove, at once, the keys from ``start`` to below ``stop``, or with ``prefix``; how many."""
+        bounds = _Range(cast(_engine.Reads, self), start, stop, prefix, False, None)
+        with self._atomically() as entries:
+            removed = 0
+            while batch := list(
+                _engine.EntryIterator(
+                    cast(_engine.Reads, entries), bounds.start, bounds.stop, False, _engine.KEYS, 1000
+                )
+            ):
+                for key in batch:
+                    removed += cast(_engine.Verbs, entries).delete(cast(bytes, key))
+            return removed
 
     def setdefault(self, key: Data, default: Data = b"") -> bytes:
         """Store ``default`` if ``key`` is not there; return the value that is there now."""
@@ -241,10 +346,8 @@ class OrderedEntries(OrderedReads, MutableMapping[bytes, bytes]):
                 return value
 
     def clear(self) -> None:
-        """Remove every key."""
-        while batch := list(self.keys(limit=1000)):
-            for key in batch:
-                cast(_engine.Verbs, self).delete(key)
+        """Remove every key, at once."""
+        self.delete_range()
 
     @abstractmethod
     def put_many(self, pairs: Mapping[Data, Data] | Iterable[tuple[Data, Data]], /) -> None:

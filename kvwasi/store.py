@@ -279,22 +279,8 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         with self.transaction() as transaction:
             transaction.put_many(pairs)
 
-    def pop(self, key: Data, *default: Any) -> Any:
-        with self.transaction() as transaction:
-            return transaction.pop(key, *default)
-
-    pop.__doc__ = OrderedEntries.pop.__doc__
-
-    def popitem(self) -> tuple[bytes, bytes]:
-        with self.transaction() as transaction:
-            return transaction.popitem()
-
-    popitem.__doc__ = OrderedEntries.popitem.__doc__
-
-    def clear(self) -> None:
-        """Remove every key, in one transaction."""
-        with self.transaction() as transaction:
-            transaction.clear()
+    def _atomically(self) -> Transaction:
+        return self.transaction()
 
     # --- tables ---
 

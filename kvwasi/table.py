@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kvwasi.cursor import Cursor
@@ -58,10 +59,6 @@ class Table(_engine.TableVerbs, OrderedEntries):
     def __repr__(self) -> str:
         return f"<kvwasi.Table {self.name!r} of {self._of!r}>"
 
-    def _within(self, transaction: Transaction) -> Table:
-        """The same table in a transaction of the store."""
-        return Table(transaction, self._name, like=self)
-
     def cursor(self) -> Cursor:
         """A place among the keys that moves both ways; see :class:`Cursor`.
 
@@ -73,34 +70,15 @@ class Table(_engine.TableVerbs, OrderedEntries):
         snapshot = self._of.snapshot()
         return Cursor(_engine.SnapshotTableVerbs(snapshot, self._name), snapshot)
 
+    @contextlib.contextmanager
+    def _atomically(self) -> Iterator[Table]:
+        if isinstance(self._of, _engine.TransactionVerbs):
+            yield self
+        else:
+            with self._of.transaction() as transaction:
+                yield Table(transaction, self._name, like=self)
+
     def put_many(self, pairs: Mapping[Any, Any] | Iterable[tuple[Data, Data]], /) -> None:
         """Store (key, value) pairs, or the items of a mapping, in one transaction: all or none."""
-        if isinstance(self._of, _engine.TransactionVerbs):
-            super().put_many(pairs)
-            return
-        with self._of.transaction() as transaction:
-            self._within(transaction).put_many(pairs)
-
-    def pop(self, key: Data, *default: Any) -> Any:
-        if isinstance(self._of, _engine.TransactionVerbs):
-            return super().pop(key, *default)
-        with self._of.transaction() as transaction:
-            return self._within(transaction).pop(key, *default)
-
-    pop.__doc__ = OrderedEntries.pop.__doc__
-
-    def popitem(self) -> tuple[bytes, bytes]:
-        if isinstance(self._of, _engine.TransactionVerbs):
-            return super().popitem()
-        with self._of.transaction() as transaction:
-            return self._within(transaction).popitem()
-
-    popitem.__doc__ = OrderedEntries.popitem.__doc__
-
-    def clear(self) -> None:
-        """Remove every key, in one transaction; the table stays."""
-        if isinstance(self._of, _engine.TransactionVerbs):
-            super().clear()
-            return
-        with self._of.transaction() as transaction:
-            self._within(transaction).clear()
+        with self._atomically() as table:
+            _engine.TableVerbs.put_many(table, pairs)

@@ -1,5 +1,8 @@
 # The verbs that change a store, a transaction, or a table of one of these.
 
+ANYTHING = type("Anything", (), {"__slots__": (), "__repr__": lambda self: "<anything>"})()  # no `expect` was given
+
+
 @cython.no_gc_clear
 cdef class Verbs(Reads):
     """Get, put, delete, in a store (each a commit of its own) or in a transaction."""
@@ -121,18 +124,25 @@ cdef class Verbs(Reads):
     def __setitem__(self, key, value):
         self.store(key, value, 0)
 
-    def put(self, key, value, *, bint overwrite=True):
-        """Store ``value`` under ``key``; with ``overwrite=False`` only if the key is not there. Whether it was stored.
+    def put(self, key, value, *, bint overwrite=True, expect=ANYTHING):
+        """Store ``value`` under ``key``. Whether it was stored.
 
         Args:
             key: 1 to 1024 bytes; bytes-like, or str (stored as UTF-8).
             value: up to 1 GiB; bytes-like or str.
+            overwrite: if false, only if the key is not there.
+            expect: only if this is the present value (None: if the key is not there). Nobody changes the key
+                between the comparison and the change.
 
         Raises:
             DiskFullError: nothing was changed.
             StorageError: the write or the flush failed; the store must be reopened.
             ReadOnlyError, KeyEmptyError, KeyTooLargeError, ValueTooLargeError, ClosedError
         """
+        if expect is not ANYTHING:
+            if not overwrite:
+                raise ValueError("overwrite and expect exclude each other")
+            return self._change_if(key, expect, _to_bytes(value))
         return self.store(key, value, 0 if overwrite else KV_NO_OVERWRITE) != 0
 
     cdef int remove(self, object key) except -1:
@@ -177,6 +187,8 @@ cdef class Verbs(Reads):
         if not self.remove(key):
             raise _status.errors.KeyNotFoundError(key)
 
-    def delete(self, key, /):
-        """Remove ``key``. Whether it was there."""
+    def delete(self, key, /, *, expect=ANYTHING):
+        """Remove ``key``, with ``expect`` only if that is its value. Whether it was removed."""
+        if expect is not ANYTHING:
+            return expect is not None and self._change_if(key, expect, None)
         return self.remove(key) != 0

@@ -155,6 +155,39 @@ class StoreAgainstDict(RuleBasedStateMachine):
             key = min(model)
             assert self.target(table).popitem() == (key, model.pop(key))
 
+    @rule(table=TABLES, last=st.booleans())
+    def pop_end(self, table: str, last: bool) -> None:
+        model, target = self.read_model(table), self.target(table)
+        key = (max if last else min)(model, default=None)
+        found = target.pop_last() if last else target.pop_first()
+        assert found == (None if key is None else (key, model.pop(key)))
+
+    @rule(table=TABLES, key=KEYS, value=VALUES, right=st.booleans(), delete=st.booleans())
+    def compare_and_set(self, table: str, key: bytes, value: bytes, right: bool, delete: bool) -> None:
+        present = self.read_model(table).get(key)
+        expect = present if right else b"something else"
+        if delete:
+            assert self.target(table).delete(key, expect=expect) == (right and present is not None)
+            if right:
+                self.read_model(table).pop(key, None)
+        else:
+            assert self.target(table).put(key, value, expect=expect) == right
+            if right:
+                self.model(table)[key] = value
+
+    @rule(table=TABLES, by=st.integers(-(10**6), 10**6))
+    def increment(self, table: str, by: int) -> None:
+        expected = int(self.read_model(table).get(b"counter", b"0")) + by
+        assert self.target(table).increment("counter", by) == expected
+        self.model(table)[b"counter"] = b"%d" % expected
+
+    @rule(table=TABLES, start=BOUNDS, stop=BOUNDS)
+    def delete_range(self, table: str, start: bytes | None, stop: bytes | None) -> None:
+        gone = ordered(self.read_model(table), start, stop)
+        assert self.target(table).delete_range(start=start, stop=stop) == len(gone)
+        for key, _ in gone:
+            del self.read_model(table)[key]
+
     @rule(table=TABLES)
     def clear(self, table: str) -> None:
         self.target(table).clear()
@@ -193,6 +226,14 @@ class StoreAgainstDict(RuleBasedStateMachine):
         expected = ordered(self.read_model(table), start, stop)[:: -1 if reverse else 1][:limit]
         found = self.target(table).items(start=start, stop=stop, reverse=reverse, limit=limit)
         assert list(found) == expected
+        assert len(found) == len(expected)
+
+    @rule(table=TABLES, start=BOUNDS, stop=BOUNDS)
+    def ends(self, table: str, start: bytes | None, stop: bytes | None) -> None:
+        target, everything = self.target(table), ordered(self.read_model(table), None, None)
+        assert target.count(start=start, stop=stop) == len(ordered(self.read_model(table), start, stop))
+        assert target.first() == (everything[0] if everything else None)
+        assert target.last() == (everything[-1] if everything else None)
 
     @rule(target=iterators, start=BOUNDS, reverse=st.booleans())
     def begin_iterating(self, start: bytes | None, reverse: bool) -> Any:
