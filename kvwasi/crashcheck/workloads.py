@@ -245,6 +245,37 @@ def tables(chance: random.Random) -> Iterator[Step]:
             yield Step("reopen")
 
 
+def verbs(chance: random.Random) -> Iterator[Step]:
+    """Compare-and-set, counters and deleted ranges: each looks and changes in one commit.
+
+    What a step leaves behind does not depend on what is there: the commit before it may have failed.
+    """
+
+    def count_to(store: Any, total: int) -> None:
+        table = store.table("counters")
+        table.increment("n", total - int(table.get("n", b"0")))
+
+    for number in range(36):
+        key, value = _key(chance.randrange(12)), _value(chance, 200)
+        if number % 3 == 0:
+            yield does(
+                lambda store, key=key, value=value: store.put(key, value, expect=store.get(key)),  # type: ignore[misc]
+                [(key, value)],
+            )
+        elif number % 3 == 1:
+            changes = [(in_table(b"counters"), b""), (in_table(b"counters", b"n"), b"%d" % number)]
+            yield does(lambda store, number=number: count_to(store, number), changes)  # type: ignore[misc]
+        else:
+            first = chance.randrange(10)
+            bounds = {"start": _key(first), "stop": _key(first + 3)}
+            yield does(
+                lambda store, bounds=bounds: store.delete_range(**bounds),  # type: ignore[misc]
+                [(_key(one), None) for one in range(first, first + 3)],
+            )
+        if number % 9 == 8:
+            yield Step("sync")
+
+
 def savepoints(chance: random.Random) -> Iterator[Step]:
     """Transactions of which parts are taken back, large values and tables among them."""
 
@@ -365,6 +396,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("groups", groups),
         Workload("threads", threads, lanes=3, engines=("kvwasi",)),
         Workload("tables", tables, engines=("kvwasi",)),
+        Workload("verbs", verbs, engines=("kvwasi",)),
         Workload("savepoints", savepoints, engines=("kvwasi",)),
         Workload("snapshots", snapshots, engines=("kvwasi",)),
         Workload("copies", copies, engines=("kvwasi",)),
