@@ -108,6 +108,9 @@ def test_there_is_a_limit(store: kvwasi.Store) -> None:
 
 
 _CALLS: dict[str, Callable[[kvwasi.Snapshot], object]] = {
+    "count": lambda s: s.count(prefix="k"),
+    "first": lambda s: s.first(),
+    "last": lambda s: s.last(),
     "getitem": lambda s: s["k"],
     "get": lambda s: s.get("k"),
     "get_many": lambda s: s.get_many(["k"]),
