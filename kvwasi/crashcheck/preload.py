@@ -109,7 +109,7 @@ def _words(fault: Fault) -> list[str]:
 def _run(verb: str, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
     """This module as a program, under the preloaded library."""
     return subprocess.run(
-        [sys.executable, "-m", "kvwasi.crashcheck.preload", verb, *arguments],
+        [sys.executable, "-P", "-m", "kvwasi.crashcheck.preload", verb, *arguments],
         env={**os.environ, "LD_PRELOAD": library()},
         capture_output=True,
         text=True,
