@@ -1,6 +1,7 @@
 """The recording of LMDB, and what is known of it: the other side of the comparison."""
 
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,16 @@ def test_the_recording_is_what_happened(mode: str) -> None:
     assert (synchronous > 0) == mode.startswith("default")
     if mode == "writemap":  # its meta pages are flushed by their own
         assert any(event.data for event in trace.events if event.kind == "sync")
+
+
+def test_a_source_tree_in_the_current_directory_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kvwasi").mkdir()
+    (tmp_path / "kvwasi" / "__init__.py").write_text("raise ImportError")
+    (tmp_path / "db").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert record("lmdb", "default", "single", SEED, str(tmp_path / "db")).trace.events
 
 
 def test_recordings_are_the_same() -> None:
