@@ -247,12 +247,12 @@ class OrderedEntries(OrderedReads, MutableMapping[bytes, bytes]):
         """
         with self._atomically() as entries:
             value = cast(_engine.Verbs, entries).get(key)
-            if value is not None:
-                cast(_engine.Verbs, entries).delete(key)
-                return value
-        if default is _MISSING:
-            raise KeyNotFoundError(key)
-        return default
+            if value is None:
+                if default is _MISSING:
+                    raise KeyNotFoundError(key)
+                return default
+            cast(_engine.Verbs, entries).delete(key)
+            return value
 
     def pop_first(self) -> tuple[bytes, bytes] | None:
         """Remove the first key and return it with its value; None if there is none."""
@@ -280,19 +280,17 @@ class OrderedEntries(OrderedReads, MutableMapping[bytes, bytes]):
             raise KeyNotFoundError("the store is empty")
         return entry
 
-    def _change_if(self, key: Data, expect: Data | None, value: Data | None) -> bool:
-        """What ``put`` and ``delete`` do with ``expect``. Without a ``value`` the key is deleted."""
-        if expect is None and value is not None:
-            return cast(_engine.Verbs, self).put(key, value, overwrite=False)
-        wanted = None if expect is None else _engine.as_bytes(expect)
+    def _change_if(self, key: Data, expect: Data, value: Data | None) -> bool:
+        """What ``put`` and ``delete`` do if ``expect`` is a value. Without a ``value`` the key is deleted."""
+        wanted = _engine.as_bytes(expect)
         with self._atomically() as entries:
             verbs = cast(_engine.Verbs, entries)
             if verbs.get(key) != wanted:
                 return False
-            if value is not None:
-                verbs.put(key, value)
-            elif wanted is not None:
+            if value is None:
                 verbs.delete(key)
+            else:
+                verbs.put(key, value)
             return True
 
     def increment(self, key: Data, by: int = 1, *, default: int = 0) -> int:
@@ -324,16 +322,11 @@ class OrderedEntries(OrderedReads, MutableMapping[bytes, bytes]):
         self, *, start: Data | None = None, stop: Data | None = None, prefix: Data | None = None
     ) -> int:
         """Remove, at once, the keys from ``start`` to below ``stop``, or with ``prefix``; how many."""
-        bounds = _Range(cast(_engine.Reads, self), start, stop, prefix, False, None)
         with self._atomically() as entries:
-            removed = 0
-            while batch := list(
-                _engine.EntryIterator(
-                    cast(_engine.Reads, entries), bounds.start, bounds.stop, False, _engine.KEYS, 1000
-                )
-            ):
+            keys, removed = entries.keys(start=start, stop=stop, prefix=prefix, limit=1000), 0
+            while batch := list(iter(keys)):  # of the view, list() would ask the length first
                 for key in batch:
-                    removed += cast(_engine.Verbs, entries).delete(cast(bytes, key))
+                    removed += cast(_engine.Verbs, entries).delete(key)
             return removed
 
     def setdefault(self, key: Data, default: Data = b"") -> bytes:

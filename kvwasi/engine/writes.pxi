@@ -142,7 +142,9 @@ cdef class Verbs(Reads):
         if expect is not ANYTHING:
             if not overwrite:
                 raise ValueError("overwrite and expect exclude each other")
-            return self._change_if(key, expect, _to_bytes(value))
+            if expect is not None:
+                return self._change_if(key, expect, _to_bytes(value))
+            overwrite = False
         return self.store(key, value, 0 if overwrite else KV_NO_OVERWRITE) != 0
 
     cdef int remove(self, object key) except -1:
