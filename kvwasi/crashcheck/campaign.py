@@ -14,6 +14,7 @@ from kvwasi.crashcheck import controls
 from kvwasi.crashcheck.disk import Choice, Disk
 from kvwasi.crashcheck.engines import ENGINES
 from kvwasi.crashcheck.examine import Finding, examine, write_state
+from kvwasi.crashcheck.names import Named
 from kvwasi.crashcheck.pool import Lost, run_tasks
 from kvwasi.crashcheck.record import Recording, RecordingError, mode_of, record, scratch_directory
 from kvwasi.crashcheck.recorder import Fault, Recorder
@@ -80,7 +81,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Violation:
+class Violation(Named):
     """A state that is not what was promised. ``choice``: of the power cut, or of two, joined by ``+``."""
 
     plan: str
@@ -96,10 +97,8 @@ class Violation:
         """Whether it breaks a promise; level L6 is only for information."""
         return not any(cut.startswith("L6") for cut in (self.level, *self.choice.split("+")))
 
-    @property
-    def command(self) -> str:
-        """The command that shows it again."""
-        return f"kvwasi crashtest --reproduce {self.plan}:{self.choice}"
+    def __str__(self) -> str:
+        return f"{self.plan}:{self.choice}"
 
 
 @dataclass

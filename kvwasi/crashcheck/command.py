@@ -73,10 +73,10 @@ def crashtest(
     if reproduce is not None:
         return _reproduce(reproduce, keep)
     from kvwasi.crashcheck import report
-    from kvwasi.crashcheck.suite import PARTS, run_others, run_suite
+    from kvwasi.crashcheck.suite import run_others, run_suite
 
     engines = ["kvwasi", "lmdb"] if engine is EngineName.BOTH else [engine.value]
-    parts = [one.value for one in part] if part else PARTS
+    parts = [one.value for one in part or Part]
     outcomes: list[Outcome] = []
     if "cuts" in parts:
         with _progress() as show:
@@ -191,23 +191,25 @@ def _write_report(directory: str, outcomes: "list[Outcome]", others: "Others", a
         "md": report.as_markdown(outcomes, others, about),
         "json": json.dumps(report.as_json(outcomes, others, about), indent=1) + "\n",
         "svg": report.as_svg(outcomes, others),
+        "summary.md": report.as_summary(outcomes, others),
     }
-    texts["summary.md"] = report.as_summary(outcomes, others)
     for suffix, text in texts.items():
         with open(os.path.join(directory, f"crashtest.{suffix}"), "w") as stream:
             stream.write(text)
 
 
 def _verdict(outcomes: "list[Outcome]", others: "Others") -> int:
+    from kvwasi.crashcheck.names import reproducing
+
     broken = [
-        (f"{violation.plan}:{violation.choice}", f"{violation.kind}: {violation.what}")
+        (str(violation), f"{violation.kind}: {violation.what}")
         for outcome in outcomes
         for violation in outcome.violations
         if violation.counted and outcome.plan.engine == "kvwasi"
     ]
     broken += others.failures("kvwasi")
     for name, what in broken[:10]:
-        console.tell(f"kvwasi crashtest --reproduce {name}\n    {what}")
+        console.tell(f"{reproducing(name)}\n    {what}")
     if broken:
         return console.complain(console.EXIT_DATA, f"{len(broken)} cases break a promise of kvwasi")
     return 0

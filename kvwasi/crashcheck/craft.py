@@ -8,11 +8,12 @@ import random
 import struct
 from collections.abc import Iterator
 
+from kvwasi.crashcheck.layout import SECTOR_MAGIC, SECTORS_START, SUPERBLOCK_SLOTS
 from kvwasi.engine._engine import hash64
 
-__all__ = ["CRAFTS", "count", "crafted"]
+__all__ = ["CRAFTS", "count", "crafted", "seal"]
 
-_PAGE, _SECTORS, _DATA = 4096, 8192, 128
+_PAGE, _DATA = 4096, 128
 _MULTIPLIER, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 _HEADER = 40
 _U64, _U32, _U16 = struct.Struct("<Q"), struct.Struct("<I"), struct.Struct("<H")
@@ -36,7 +37,7 @@ def crafted(content: bytes, of: str, where: int) -> bytes | None:
             damaged = bytearray(content)
             limit = (1 << 8 * kind.size) - 1
             kind.pack_into(damaged, at + field, min(value, limit) if value >> 63 else value & limit)
-            _seal(damaged, part, at)
+            seal(damaged, part, at)
             return bytes(damaged)
         where -= len(choices)
     return None
@@ -56,17 +57,17 @@ def _values(content: bytes, at: int) -> list[int]:
 def _parts(content: bytes, of: str) -> Iterator[tuple[str, int, dict[int, struct.Struct]]]:
     sector_bytes = _U32.unpack_from(content, 20)[0]
     if of == "superblock":
-        for slot in (0, _PAGE):
+        for slot in SUPERBLOCK_SLOTS:
             yield of, slot, _SUPERBLOCK
         return
-    for start in range(_SECTORS, len(content) - _DATA, sector_bytes):
+    for start in range(SECTORS_START, len(content) - _DATA, sector_bytes):
         kind = _U16.unpack_from(content, start + 12)[0]
-        if content[start + 8 : start + 12] != b"kveS":
+        if content[start + 8 : start + 12] != SECTOR_MAGIC:
             continue
         if of == "sector":
             yield of, start, _SECTOR
         elif of == "record" and kind in (1, 2):
-            for at, _ in _records(content, start, sector_bytes):
+            for at in _records(content, start, sector_bytes):
                 yield of, at, _RECORD
         elif of == "page" and kind == 3:
             for at in range(start - start % _PAGE + _PAGE, min(start + sector_bytes, len(content)), _PAGE):
@@ -74,17 +75,22 @@ def _parts(content: bytes, of: str) -> Iterator[tuple[str, int, dict[int, struct
                     yield of, at, _NODE
 
 
-def _records(content: bytes | bytearray, start: int, sector_bytes: int) -> Iterator[tuple[int, int]]:
-    """Place and padded length of each record in a sector, until one is not valid."""
+def _records(content: bytes | bytearray, start: int, sector_bytes: int) -> Iterator[int]:
+    """Where each record of a sector is, until one is not valid."""
     at, end = start + _DATA, min(start + sector_bytes, len(content)) - 8
     while at + _HEADER <= end and _sum(content, start, at, sector_bytes) == _U32.unpack_from(content, at)[0]:
-        value, key, kind, flags = struct.unpack_from("<I8xHBB", content, at + 24)
-        external = flags & 2
-        length = _HEADER + key + (8 if external else value if kind == 1 else 0)
-        yield at, length + -length % 8
+        yield at
+        kind, length = _record(content, at)
         if kind == 5:
             return
-        at += length + -length % 8
+        at += length
+
+
+def _record(content: bytes | bytearray, at: int) -> tuple[int, int]:
+    """A record's kind, and its length with padding."""
+    value, key, kind, flags = struct.unpack_from("<I8xHBB", content, at + 24)
+    length = _HEADER + key + (8 if flags & 2 else value if kind == 1 else 0)
+    return kind, length + -length % 8
 
 
 def _sum(content: bytes | bytearray, start: int, at: int, sector_bytes: int) -> int:
@@ -96,7 +102,7 @@ def _sum(content: bytes | bytearray, start: int, at: int, sector_bytes: int) -> 
     return hash64(bytes(content[at + 4 : at + covered]), seed & _MASK) & 0xFFFFFFFF
 
 
-def _seal(content: bytearray, part: str, at: int) -> None:
+def seal(content: bytearray, part: str, at: int) -> None:
     """Make the checksums right again, those of later records in the chain included."""
     sector_bytes = _U32.unpack_from(content, 20)[0] or 1 << 18
     database_id = _U64.unpack_from(content, 56)[0]
@@ -110,23 +116,20 @@ def _seal(content: bytearray, part: str, at: int) -> None:
         seed = database_id ^ (at // _PAGE * _MULTIPLIER & _MASK)
         _U64.pack_into(content, at + 24, hash64(bytes(content[at : at + _PAGE]), seed))
     else:
-        start = at - (at - _SECTORS) % sector_bytes
+        start = at - (at - SECTORS_START) % sector_bytes
         _U32.pack_into(content, at, _sum(content, start, at, sector_bytes))
         _chain(content, start, at, sector_bytes)
 
 
 def _chain(content: bytearray, start: int, at: int, sector_bytes: int) -> None:
     """The records behind a changed one name its new sum."""
-    value, key, kind, flags = struct.unpack_from("<I8xHBB", content, at + 24)
+    kind, length = _record(content, at)
     if kind == 5:
         return
     before = _U32.unpack_from(content, at)[0]
-    length = _HEADER + key + (8 if flags & 2 else value if kind == 1 else 0)
-    at += length + -length % 8
+    at += length
     while at + _HEADER < min(start + sector_bytes, len(content)) and content[at + 38]:
         _U32.pack_into(content, at + 4, before)
         before = _sum(content, start, at, sector_bytes)
         _U32.pack_into(content, at, before)
-        value, key, kind, flags = struct.unpack_from("<I8xHBB", content, at + 24)
-        length = _HEADER + key + (8 if flags & 2 else value if kind == 1 else 0)
-        at += length + -length % 8
+        at += _record(content, at)[1]

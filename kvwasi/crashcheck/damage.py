@@ -16,6 +16,8 @@ from typing import Any
 from kvwasi.crashcheck import craft
 from kvwasi.crashcheck.engines import ENGINES, Engine, Mode
 from kvwasi.crashcheck.history import Model
+from kvwasi.crashcheck.layout import SECTORS_START
+from kvwasi.crashcheck.names import Named
 from kvwasi.crashcheck.pool import Lost, run_tasks
 from kvwasi.crashcheck.record import record, scratch_directory
 
@@ -30,12 +32,10 @@ WORKLOAD = "small"
 BITS_WORKLOAD = "tiny"
 """Of which every bit is flipped."""
 BLOCKS = (512, 4096, 1 << 18)
-START = 8192
-"""Where sectors begin."""
 
 
 @dataclass(frozen=True)
-class Damage:
+class Damage(Named):
     """One damaged file: ``where`` counts the places that a kind of damage has."""
 
     engine: str
@@ -56,11 +56,6 @@ class Damage:
         if engine not in ENGINES or workload not in (WORKLOAD, BITS_WORKLOAD):
             raise ValueError(f"no engine {engine} or no workload {workload}")
         return cls(engine, workload, int(seed), kind, int(where))
-
-    @property
-    def command(self) -> str:
-        """The command that shows it again."""
-        return f"kvwasi crashtest --reproduce {self}"
 
     def make(self, content: bytes) -> bytes:
         """The sound file, damaged."""
@@ -125,11 +120,16 @@ def _garbage_behind(content: bytes, where: int, chance: random.Random) -> bytes 
     return content + chance.randbytes(1 << where) if where < 20 else None
 
 
+def _first_block(size: int) -> int:
+    """Where blocks begin: those as large as a sector are sectors."""
+    return SECTORS_START if size > SECTORS_START else 0
+
+
 def _blocks(size: int, how: str) -> "Maker":
     """One block exchanged with another one, or something else in its place."""
 
     def make(content: bytes, where: int, chance: random.Random) -> bytes | None:
-        start = START if size > START else 0
+        start = _first_block(size)
         count = (len(content) - start) // size
         if where >= count:
             return None
@@ -219,7 +219,7 @@ def _count(kind: str, content: bytes) -> int:
         return craft.count(content, kind.removesuffix(" crafted"))
     size = kind.split()[0]
     if size.isdigit():
-        return (len(content) - (START if int(size) > START else 0)) // int(size)
+        return (len(content) - _first_block(int(size))) // int(size)
     return 8 if kind == "a beginning alone" else 20
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from kvwasi.crashcheck.engines import ENGINES
 from kvwasi.crashcheck.examine import Finding, examine
 from kvwasi.crashcheck.history import History, UnexpectedContentsError
+from kvwasi.crashcheck.names import Named
 from kvwasi.crashcheck.newfiles import watch_new_files
 from kvwasi.crashcheck.pool import Lost, run_tasks
 from kvwasi.crashcheck.record import mode_of, scratch_directory
@@ -44,7 +45,7 @@ _KINDS: tuple[tuple[str, dict[str, Any], tuple[str, ...]], ...] = (
 
 
 @dataclass(frozen=True)
-class FaultPlan:
+class FaultPlan(Named):
     """One run with one fault. ``kind``: its name in tables."""
 
     engine: str
@@ -65,11 +66,6 @@ class FaultPlan:
         how = {name: how for name, how, _ in _KINDS}[kind.replace("-", " ")]
         fault = Fault(operation, int(call[len(operation) :]), **how)
         return cls(engine, mode, int(seed), kind.replace("-", " "), fault)
-
-    @property
-    def command(self) -> str:
-        """The command that shows it again."""
-        return f"kvwasi crashtest --reproduce {self}"
 
 
 @dataclass

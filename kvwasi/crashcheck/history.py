@@ -13,7 +13,16 @@ from itertools import chain
 from kvwasi.crashcheck.trace import Window
 from kvwasi.engine._engine import hash64
 
-__all__ = ["TABLE", "Change", "History", "Model", "UnexpectedContentsError", "apply", "in_table"]
+__all__ = [
+    "TABLE",
+    "Change",
+    "History",
+    "Model",
+    "UnexpectedContentsError",
+    "apply",
+    "in_table",
+    "is_in_table",
+]
 
 Model = dict[bytes, bytes]
 Change = tuple[bytes, bytes | None]
@@ -27,6 +36,11 @@ TABLE = b"\xfftable/"
 def in_table(name: bytes, key: bytes | None = None) -> bytes:
     """The key of a table's entry in histories and scans; without ``key``, of the table itself."""
     return TABLE + name if key is None else TABLE + name + b"/" + key
+
+
+def is_in_table(key: bytes, name: bytes) -> bool:
+    """Whether it is what :func:`in_table` makes for a table of that name, or for an entry of it."""
+    return key == in_table(name) or key.startswith(in_table(name, b""))
 
 
 def apply(changes: Iterable[Change], model: Model) -> None:
@@ -58,7 +72,7 @@ class _Lane:
 
     def holds(self, key: bytes) -> bool:
         """Whether the key belongs to the lane."""
-        return key.startswith((self.prefix, TABLE + self.prefix)) or key == TABLE + self.prefix[:-1]
+        return key.startswith(self.prefix) or is_in_table(key, self.prefix[:-1])
 
 
 class History:

@@ -5,6 +5,7 @@ import signal
 import threading
 from pathlib import Path
 
+from kvwasi.crashcheck.engines import change
 from kvwasi.crashcheck.newfiles import watch_new_files
 from kvwasi.wasi.trace import GO_ON, Result, StorageCall, Verdict, watch_new_hosts
 
@@ -77,8 +78,7 @@ def _acknowledged_work(path: Path, told: Path) -> None:
         store = kvwasi.open(path, sector_bytes=256 << 10)
         for number, changes in enumerate(_commits()):
             with store.transaction() as transaction:
-                for key, value in changes.items():
-                    transaction.delete(key) if value is None else transaction.put(key, value)
+                change(transaction, list(changes.items()))
             stream.write(b"x")
             if number % 5 == 4:
                 store.compact()

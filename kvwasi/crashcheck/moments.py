@@ -1,11 +1,12 @@
 """Which dangerous moments a trace of this package's store crosses: told from what is written where.
 
-The numbers are those of ``guest-db/src/format.h``; the tests ask that the workloads cross each moment.
+The tests ask that the workloads cross each moment.
 """
 
 import struct
 from collections import Counter
 
+from kvwasi.crashcheck.layout import SECTOR_MAGIC, SECTORS_START, SUPERBLOCK_MAGIC, SUPERBLOCK_SLOTS
 from kvwasi.crashcheck.trace import Trace
 
 __all__ = ["MOMENTS", "moments"]
@@ -24,9 +25,6 @@ MOMENTS = {
     "replaced": "a file takes the place of the database (compaction, repair, backup)",
     "flush failed": "a flush fails",
 }
-_SUPERBLOCK_MAGIC, _SECTOR_MAGIC = b"kvwasi\r\n", b"kveS"
-_SLOTS = (0, 4096)
-_SECTORS_START = 8192
 _TYPES = {1: "log", 2: "values", 3: "index"}
 
 
@@ -39,7 +37,7 @@ def moments(trace: Trace) -> Counter[str]:
     for event in trace.events:
         if event.kind == "base":
             sizes[event.file] = len(event.data)
-            for slot in _SLOTS:
+            for slot in SUPERBLOCK_SLOTS:
                 replays[event.file, slot] = event.data[slot + 64 : slot + 72]
         elif event.kind == "write":
             end = event.offset + len(event.data)
@@ -65,19 +63,19 @@ def _written(
     replays: dict[tuple[int, int], bytes],
     begun: set[tuple[int, int, bytes]],
 ) -> None:
-    if offset in _SLOTS and data[8:16] == _SUPERBLOCK_MAGIC:
+    if offset in SUPERBLOCK_SLOTS and data[8:16] == SUPERBLOCK_MAGIC:
         slot, replay = (file, offset), data[64:72]
-        known = [replays[file, other] for other in _SLOTS if (file, other) in replays]
+        known = [replays[file, other] for other in SUPERBLOCK_SLOTS if (file, other) in replays]
         if slot in replays:
             found["superblock again" if replay in known else "checkpoint"] += 1
         replays[slot] = replay
-    at = data.find(_SECTOR_MAGIC)
+    at = data.find(SECTOR_MAGIC)
     while at >= 0:
         start = at - 8
-        if start >= 0 and (offset + start - _SECTORS_START) % (1 << 16) == 0 and len(data) >= start + 64:
+        if start >= 0 and (offset + start - SECTORS_START) % (1 << 16) == 0 and len(data) >= start + 64:
             kind, _, _, erases = struct.unpack_from("<HHII", data, start + 12)
             place = file, offset + start, data[start : start + 8]
             if kind in _TYPES and place not in begun:
                 begun.add(place)
                 found[f"{_TYPES[kind]} {'reused' if erases else 'begun'}"] += 1
-        at = data.find(_SECTOR_MAGIC, at + 1)
+        at = data.find(SECTOR_MAGIC, at + 1)

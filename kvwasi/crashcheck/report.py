@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 from kvwasi.crashcheck.campaign import Outcome, Violation
 from kvwasi.crashcheck.damage import HARMLESS, DamageReport
 from kvwasi.crashcheck.engines import ENGINES
+from kvwasi.crashcheck.names import reproducing
 from kvwasi.crashcheck.states import COUNTED_LEVELS, LEVELS
 from kvwasi.crashcheck.suite import Others
 
@@ -136,7 +137,7 @@ def as_json(outcomes: Sequence[Outcome], others: Others, about: dict[str, str]) 
         "situations": dict(others.situations),
         "failures": {
             engine: [
-                {"command": f"kvwasi crashtest --reproduce {name}", "what": what}
+                {"command": reproducing(name), "what": what}
                 for name, what in others.failures(engine)[:SHOWN_VIOLATIONS]
             ]
             for engine in ENGINES

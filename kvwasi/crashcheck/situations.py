@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kvwasi.crashcheck.craft import seal
 from kvwasi.crashcheck.kills import killed_at_every_call, killed_while_many_write
+from kvwasi.crashcheck.layout import SUPERBLOCK_SLOTS
 from kvwasi.crashcheck.pool import Lost, run_tasks
 from kvwasi.crashcheck.record import scratch_directory
 from kvwasi.wasi.trace import GO_ON, Result, StorageCall, Verdict, watch_new_hosts
@@ -116,13 +118,12 @@ def a_file_as_directory(place: Path) -> str:
 
 def a_newer_version(place: Path) -> str:
     import kvwasi
-    from kvwasi.engine._engine import hash64
 
     _fill(place / "a.kv")
     content = bytearray((place / "a.kv").read_bytes())
-    for slot in (0, 4096):
+    for slot in SUPERBLOCK_SLOTS:
         content[slot + 16] += 1
-        content[slot : slot + 8] = hash64(bytes(content[slot + 8 : slot + 256])).to_bytes(8, "little")
+        seal(content, "superblock", slot)
     (place / "a.kv").write_bytes(content)
     return _refuses(place / "a.kv", "crw", kvwasi.VersionError)
 

@@ -13,7 +13,7 @@ from kvwasi.crashcheck.faults import FaultReport, run_faults
 from kvwasi.crashcheck.situations import run_situations
 from kvwasi.crashcheck.workloads import WORKLOADS
 
-__all__ = ["PARTS", "Others", "run_others", "run_suite"]
+__all__ = ["Others", "run_others", "run_suite"]
 
 FAILED_FLUSH_SHARE = 0.2
 FAILED_FLUSH_WORKLOADS = ("single", "mixed", "large", "groups", "compaction", "reopening", "tables", "copies")
@@ -22,8 +22,6 @@ FAILED_FLUSH_STATES = 200
 PASSES_MAX = 12
 HEAVY = {"bulk": 0.15, "checkpoints": 0.5}
 """Workloads whose states take long get fewer."""
-
-PARTS = ("cuts", "faults", "damage", "situations")
 
 
 @dataclass

@@ -22,7 +22,7 @@ from typing import Any
 
 from kvwasi.crashcheck.engines import Database, Mode, change
 from kvwasi.crashcheck.engines import Kvwasi as Engine
-from kvwasi.crashcheck.history import Change, History, Model, in_table
+from kvwasi.crashcheck.history import Change, History, Model, in_table, is_in_table
 
 __all__ = ["Commit", "LossError", "Score", "commits", "compare", "series", "torture"]
 
@@ -66,8 +66,7 @@ class Commit:
 
     def effect(self, model: Model) -> list[Change]:
         """What it changes in what is there."""
-        doomed = in_table(self.drop)
-        dropped = (key for key in model if self.drop and (key == doomed or key.startswith(doomed + b"/")))
+        dropped = (key for key in model if self.drop and is_in_table(key, self.drop))
         return [*((key, None) for key in dropped), *self.changes]
 
     def make(self, database: Database) -> None:

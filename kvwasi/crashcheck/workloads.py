@@ -22,7 +22,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kvwasi.crashcheck.history import Change, Model, UnexpectedContentsError, apply, in_table
+from kvwasi.crashcheck.engines import change
+from kvwasi.crashcheck.history import Change, Model, UnexpectedContentsError, apply, in_table, is_in_table
 
 __all__ = ["WORKLOADS", "Step", "Workload", "does", "steps_of"]
 
@@ -232,8 +233,7 @@ def tables(chance: random.Random) -> Iterator[Step]:
             changes += [(in_table(name), b"")]
             changes += [(in_table(name, _key(chance.randrange(9))), _value(chance, 200)) for _ in range(3)]
         if number % 6 == 5:
-            doomed = in_table(names[0])
-            changes = [(key, None) for key in now if key == doomed or key.startswith(doomed + b"/")]
+            changes = [(key, None) for key in now if is_in_table(key, names[0])]
             if changes:
                 yield does(lambda store, name=names[0]: store.drop_table(name), changes)  # type: ignore[misc]
         else:
@@ -281,15 +281,12 @@ def savepoints(chance: random.Random) -> Iterator[Step]:
 
     def partly(store: Any, kept: Sequence[Change], undone: Sequence[Change]) -> None:
         with store.transaction() as transaction:
-            for key, value in kept[: len(kept) // 2]:
-                transaction.put(key, value)
+            change(transaction, kept[: len(kept) // 2])
             with transaction.savepoint() as point:
                 transaction.table("passing").put(b"k", bytes(70_000))
-                for key, value in undone:
-                    transaction.put(key, value)
+                change(transaction, undone)
                 point.rollback()
-            for key, value in kept[len(kept) // 2 :]:
-                transaction.put(key, value)
+            change(transaction, kept[len(kept) // 2 :])
 
     for number in range(18):
         kept = [(_key(chance.randrange(30)), _value(chance, 300)) for _ in range(2 + number)]
