@@ -11,7 +11,15 @@ ROOT = Path(__file__).resolve().parents[1]
 LINES_MAX = 550
 
 # From the bottom to the top; a room may use those below it, and `errors`, which uses nothing.
-LAYERS = ["kvwasi.wasi", "kvwasi.engine", "kvwasi", "kvwasi.bench", "kvwasi.crashcheck", "kvwasi.cli"]
+LAYERS = [
+    "kvwasi.wasi",
+    "kvwasi.engine",
+    "kvwasi",
+    "kvwasi.bench",
+    "kvwasi.crashcheck",
+    "kvwasi.commands",
+    "kvwasi.cli",
+]
 LEAVES = {"kvwasi.errors"}
 # What touches files, processes and devices.
 SYSTEM_MODULES = {"fcntl", "mmap", "socket", "subprocess", "shutil", "tempfile", "glob", "select"}

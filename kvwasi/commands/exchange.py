@@ -1,0 +1,134 @@
+"""``kvwasi load`` and ``dump``: from other formats and to them."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kvwasi import console
+from kvwasi.commands.arguments import Database, Json, TableOption, open_output, open_store, target
+
+if TYPE_CHECKING:
+    from kvwasi.formats.source import Source
+
+
+class LoadFormat(StrEnum):
+    """What ``load`` reads."""
+
+    AUTO = "auto"
+    JSONL = "jsonl"
+    MDB = "mdb"
+    TREE = "tree"
+
+
+class DumpFormat(StrEnum):
+    """What ``dump`` writes."""
+
+    JSONL = "jsonl"
+    MDB = "mdb"
+    MDB_PRINT = "mdb-print"
+
+
+def load(
+    database: Database,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE|-", help="A file, a directory; - is standard input.")
+    ] = "-",
+    form: Annotated[
+        LoadFormat, typer.Option("--format", help="The format; auto recognises it.")
+    ] = LoadFormat.AUTO,
+    batch: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Commit every N entries (or 8 MiB); 0: all or nothing.")
+    ] = 10_000,
+    table: TableOption = None,
+    json: Json = False,
+) -> None:
+    """Load JSON lines, the text of mdb_dump, or a directory tree (path -> content). Creates the database.
+
+    Keys that are there are overwritten. What the source says of tables is kept; --table says where the rest
+    goes.
+    """
+    from kvwasi import transfer
+    from kvwasi.formats import FormatError
+
+    count = 0
+    with (
+        _open_source(source, form, database) as opened,
+        open_store(database, "c") as store,
+        _progress(opened) as show,
+    ):
+        try:
+            for count in transfer.load(store, opened.entries, batch, table):
+                show(count)
+        except FormatError as error:
+            kept = f"{count} entries before it are loaded" if batch else "nothing is loaded"
+            name = "standard input" if source == "-" else source
+            raise console.DataError(f"{name}: {error}; {kept}") from None
+    if json:
+        console.write_json({"entries": count, "skipped": opened.skipped})
+    else:
+        skipped = f", {opened.skipped} skipped that are no files" if opened.skipped else ""
+        console.tell(f"{count} {'entry' if count == 1 else 'entries'} loaded{skipped}")
+
+
+def dump(
+    database: Database,
+    output: Annotated[str, typer.Option("--output", "-o", help="Write here; - is standard output.")] = "-",
+    form: Annotated[
+        DumpFormat, typer.Option("--format", help="JSON lines, or the text of mdb_dump (-print: of -p).")
+    ] = DumpFormat.JSONL,
+    table: TableOption = None,
+) -> None:
+    """Write all entries in key order, of all tables (--table: of one), so that load can read them.
+
+    JSON lines are {"key": "text", "value": "text"}, with "table" in those of a table; what is not UTF-8
+    stands in base64, under "key_base64" and "value_base64".
+    """
+    from kvwasi import transfer
+
+    with open_store(database, "r") as store:
+        target(store, table, create=False)  # tells before the output is made
+        with open_output(output, database) as stream:
+            try:
+                transfer.dump(store, stream, form.value, table)
+            except transfer.TableNameError as error:
+                raise console.DataError(f"{database}: {error}") from None
+
+
+@contextlib.contextmanager
+def _open_source(path: str, form: LoadFormat, database: str) -> "Iterator[Source]":
+    from kvwasi.formats import source
+
+    if path == "-":
+        stream = console.stdin()
+        yield source.Source(source.read(stream, form.value), None, lambda: 0)
+        return
+    with source.open_path(
+        path, form.value, exclude=(database, os.path.realpath(database) + "-lock")
+    ) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def _progress(source: "Source") -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, nothing elsewhere. It is told how many entries are in."""
+    if source.size_bytes is None or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    with typer.progressbar(length=source.size_bytes, label="loading", file=sys.stderr) as bar:
+
+        def show(count: int) -> None:
+            bar.label = f"{count} entries"
+            bar.update(source.position_bytes() - bar.pos)
+
+        yield show
+
+
+def mount(app: typer.Typer) -> None:
+    """Make them commands of ``app``."""
+    for command in (load, dump):
+        app.command(epilog=console.EXIT_CODES_HELP)(command)

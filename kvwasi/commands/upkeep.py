@@ -1,0 +1,145 @@
+"""``tables``, ``drop-table``, ``stats``, ``check``, ``compact``, ``backup``, ``repair``."""
+
+import os
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from kvwasi import console
+from kvwasi.commands.arguments import Database, Json, complete_table, open_store
+
+# What stats says of the numbers whose names do not say it all.
+_STATS_WORDS = {
+    "keys": "of the store itself; `tables --json` counts those of tables",
+    "live_bytes": "records that the present state refers to",
+    "commits": "since the database was made",
+    "index_nodes": "of 4096 bytes",
+    "recovered_commits": "taken over by this opening after an unclean stop",
+    "discarded_bytes": "of an unfinished write that this opening found",
+    "erase_max": "the most that any sector was used again",
+    "snapshots": "open now",
+    "cached_nodes": "of the index, in memory",
+    "changed_nodes": "of those, not yet in the file",
+    "node_loads": "read from the file since opening",
+    "tail_bytes": "of the log behind the newest checkpoint, which opening replays",
+    "checkpoint": "number of the newest one",
+    "cache_bytes": "the limit of the memory for the index",
+    "erases": "how often a sector was used again, over all of them",
+    "sectors_free": "to be used again",
+    "pinned_bytes": "held for old snapshots and checkpoints only",
+    "snapshot_age_seconds": "how long the oldest snapshot has been open",
+}
+
+
+def tables(database: Database, json: Json = False) -> None:
+    """Print the names of the tables in order, one a line; with --json how many keys each has, too."""
+    from kvwasi.formats import jsonl
+    from kvwasi.table import encode_name
+
+    with open_store(database, "r") as store:
+        for name in store.tables():
+            if not json:
+                console.write(encode_name(name) + b"\n")
+                continue
+            console.write_json(
+                jsonl.encode_member("table", encode_name(name)) | {"keys": len(store.table(name))}
+            )
+
+
+def drop_table(
+    database: Database,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="The table.", show_default=False, autocompletion=complete_table),
+    ],
+) -> None:
+    """Remove a table and all that is in it."""
+    with open_store(database, "w") as store:
+        store.drop_table(name)
+
+
+def stats(database: Database, json: Json = False) -> None:
+    """Print what is known of a database: keys, bytes, sectors, commits, and what each number means."""
+    with open_store(database, "r") as store:
+        facts = asdict(store.stats())
+    console.write_facts(facts, as_json=json, words=_STATS_WORDS)
+
+
+def check(database: Database, json: Json = False) -> int:
+    """Read everything and verify every checksum; changes nothing. Exit code 3 if something is damaged."""
+    with open_store(database, "r") as store:
+        problems = store.check()
+    if json:
+        from kvwasi.formats import jsonl
+
+        found = [
+            {"offset": problem.offset, "kind": problem.kind, **jsonl.encode_member("key", problem.key)}
+            for problem in problems
+        ]
+        console.write_json({"ok": not problems, "problems": found})
+    for problem in () if json else problems:
+        console.write(f"offset {problem.offset}: {problem.kind} damaged, key {problem.key!r}\n".encode())
+    if problems:
+        return console.complain(console.EXIT_DATA, f"{database}: {len(problems)} problems")
+    if not json:
+        console.tell(f"{database}: no problem found")
+    return 0
+
+
+def compact(database: Database, json: Json = False) -> None:
+    """Rewrite what is live and give the rest of the space back to the file system."""
+    before = os.stat(database).st_size
+    with open_store(database, "w") as store:
+        store.compact()
+    after = os.stat(database).st_size
+    if json:
+        console.write_json({"file_bytes_before": before, "file_bytes": after})
+    else:
+        console.tell(f"{before} bytes before, {after} bytes now")
+
+
+def backup(
+    database: Database,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The new database.", show_default=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Copy a database with all its tables into a new, compact one, which appears when it is whole."""
+    with open_store(database, "r") as store:
+        written = store.backup(target, overwrite=overwrite)
+    if json:
+        console.write_json({"keys": written.keys, "tables": written.tables, "file_bytes": written.file_bytes})
+    else:
+        console.tell(f"keys: {written.keys}, tables: {written.tables}, bytes: {written.file_bytes}")
+
+
+def repair(
+    database: Database,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="The new file, in DB's directory.", show_default=False)
+    ],
+    json: Json = False,
+) -> int:
+    """Salvage a damaged database into a new file; DB is only read. Exit code 3 if something was lost."""
+    import kvwasi
+
+    report = kvwasi.repair(database, target)
+    if json:
+        facts = {name: value for name, value in asdict(report).items() if name != "problems"}
+        console.write_json({**facts, "lost": report.lost, "problems": len(report.problems)})
+    else:
+        for problem in report.problems:
+            console.write(f"offset {problem.offset}: {problem.kind} damaged, key {problem.key!r}\n".encode())
+        console.write(f"{report}\n".encode())
+    if report.lost:
+        return console.complain(console.EXIT_DATA, f"{database}: not everything could be salvaged")
+    return 0
+
+
+def mount(app: typer.Typer) -> None:
+    """Make them commands of ``app``."""
+    app.command(epilog=console.EXIT_CODES_HELP)(tables)
+    app.command("drop-table", epilog=console.EXIT_CODES_HELP)(drop_table)
+    for command in (stats, check, compact, backup, repair):
+        app.command(epilog=console.EXIT_CODES_HELP)(command)
