@@ -13,10 +13,11 @@ from kvwasi.backup import Backup
 from kvwasi.cursor import Cursor
 from kvwasi.errors import *  # noqa: F403
 from kvwasi.errors import KvError as error
+from kvwasi.opening import open
 from kvwasi.repair import RepairReport, repair
 from kvwasi.savepoint import Savepoint
 from kvwasi.snapshot import Snapshot, SnapshotTable
-from kvwasi.store import Problem, Stats, Store, open
+from kvwasi.store import Problem, Stats, Store
 from kvwasi.table import Table
 from kvwasi.transaction import Transaction
 

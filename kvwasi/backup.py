@@ -6,16 +6,19 @@ import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from kvwasi import store as _store
+from kvwasi import opening
 from kvwasi.engine import _engine
 from kvwasi.errors import DatabaseExistsError, StorageError
+from kvwasi.names import public_names
+from kvwasi.snapshot import Snapshot, SnapshotTable
+from kvwasi.store import Store, StrPath
+from kvwasi.table import Table
 from kvwasi.wasi.newfile import NewFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kvwasi.ranges import OrderedReads
-    from kvwasi.snapshot import Snapshot
 
 _BATCH_ENTRIES = 5000
 _BATCH_BYTES = 8 << 20
@@ -34,9 +37,9 @@ class Backup:
     file_bytes: int
 
 
-def write(source: _store.Store, path: _store.StrPath, *, overwrite: bool) -> Backup:
+def write(source: Store, path: StrPath, *, overwrite: bool) -> Backup:
     """See :meth:`Store.backup`."""
-    lock = _store.acquire(path, "c")  # nobody has the place open, this very store included
+    lock = opening.acquire(path, "c")  # nobody has the place open, this very store included
     try:
         if lock.exists and not overwrite:
             raise DatabaseExistsError(errno.EEXIST, "there is a file already", lock.path)
@@ -51,24 +54,26 @@ def write(source: _store.Store, path: _store.StrPath, *, overwrite: bool) -> Bac
         lock.release()
 
 
-def _write(source: _store.Store, snapshot: Snapshot, path: str, overwrite: bool) -> Backup:
+def _write(source: Store, snapshot: Snapshot, path: str, overwrite: bool) -> Backup:
     new = NewFile(path)
-    keys = 0
+    keys = tables = 0
     try:
         sector_bytes = source.stats().sector_bytes
-        with _store.open(
+        with opening.open(
             new.temporary, "n", sync="none", sector_bytes=sector_bytes, cache_bytes=_CACHE_BYTES
         ) as copy:
             keys += _copy(snapshot, copy, None)
-            tables = snapshot.tables()
-            for name in tables:
-                keys += _copy(snapshot.table(name), copy, name)
-        return Backup(path, keys, len(tables), new.install(replace=overwrite))
+            for name in snapshot._table_names():
+                copied = _copy(SnapshotTable(snapshot, name), copy, name)
+                if public_names([name]):
+                    keys += copied
+                    tables += 1
+        return Backup(path, keys, tables, new.install(replace=overwrite))
     finally:
         new.discard()
 
 
-def _copy(entries: OrderedReads, to: _store.Store, table: str | None) -> int:
+def _copy(entries: OrderedReads, to: Store, table: bytes | None) -> int:
     """Copy a table in batches; makes it also if it is empty. Returns how many entries."""
     reads = cast(_engine.Reads, entries)
     batch: list[tuple[bytes, bytes]] = []
@@ -76,7 +81,7 @@ def _copy(entries: OrderedReads, to: _store.Store, table: str | None) -> int:
 
     def put(large: bytes | None = None) -> None:
         with to.transaction() as transaction:
-            target = transaction if table is None else transaction.table(table)
+            target = transaction if table is None else Table(transaction, table)
             target.put_many(batch)
             if large is not None:
                 _engine.copy_value(reads, large, target)

@@ -25,6 +25,7 @@ __all__ = [
     "OutOfMemoryError",
     "PoisonedError",
     "ReadOnlyError",
+    "ReservedNameError",
     "StorageError",
     "TooManyIteratorsError",
     "TooManySavepointsError",
@@ -57,6 +58,10 @@ class ValueTooLargeError(KvError, ValueError):
 
 class NotANumberError(KvError, ValueError):
     """Something is to be added to a value that is no whole number of at most 64 bits."""
+
+
+class ReservedNameError(KvError, ValueError):
+    """Names of tables that begin with a NUL character belong to kvwasi itself."""
 
 
 class ReadOnlyError(KvError):

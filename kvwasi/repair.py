@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvwasi.engine import _engine, module
-from kvwasi.store import Problem, StrPath, acquire
+from kvwasi.opening import acquire
+from kvwasi.store import Problem, StrPath
 from kvwasi.wasi.filelock import locate
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from kvwasi.engine import _engine
 from kvwasi.errors import NoSuchTableError
+from kvwasi.names import decode_name, public_name, public_names
 from kvwasi.ranges import OrderedReads
-from kvwasi.table import decode_name, encode_name
 
 if TYPE_CHECKING:
     from kvwasi.store import Store
@@ -42,11 +42,11 @@ class Snapshot(_engine.SnapshotVerbs, OrderedReads):
         Raises:
             NoSuchTableError: there was none of that name.
         """
-        return SnapshotTable(self, encode_name(name))
+        return SnapshotTable(self, public_name(name))
 
     def tables(self) -> list[str]:
         """The names of the tables that there were, in order."""
-        return [decode_name(name) for name in self._table_names()]
+        return public_names(self._table_names())
 
 
 class SnapshotTable(_engine.SnapshotTableVerbs, OrderedReads):

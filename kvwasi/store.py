@@ -1,4 +1,4 @@
-"""Opening a database, and the store."""
+"""The store, and what ends with it."""
 
 from __future__ import annotations
 
@@ -13,35 +13,24 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 
+from kvwasi import defaults as _defaults
 from kvwasi.cursor import Cursor
-from kvwasi.engine import _engine, module
-from kvwasi.errors import (
-    DatabaseLockedError,
-    KvError,
-    NoSuchDatabaseError,
-    NotADatabaseError,
-    StorageError,
-)
+from kvwasi.engine import _engine
+from kvwasi.errors import KvError
+from kvwasi.names import public_name, public_names
 from kvwasi.ranges import Data, OrderedEntries
 from kvwasi.snapshot import Snapshot
-from kvwasi.table import Table, decode_name, encode_name
+from kvwasi.table import Table
 from kvwasi.transaction import Transaction
-from kvwasi.wasi.filelock import FileLock, LockHeldError, UnsuitableFileError, locate
 
 if TYPE_CHECKING:
     from kvwasi.backup import Backup
+    from kvwasi.wasi.filelock import FileLock
 
 StrPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
-Flag: TypeAlias = Literal["r", "w", "c", "n"]
 SyncMode: TypeAlias = Literal["commit", "interval", "none"]
 
-# kv_guest_open of guest-db/include/kv_guest.h
-_READ_ONLY, _CREATE, _REPLACE = 1, 2, 4
-_FLAGS = {"r": _READ_ONLY, "w": 0, "c": _CREATE, "n": _CREATE | _REPLACE}
-_SYNC_MODES = ("commit", "interval", "none")
-_SECTOR_BYTES_MIN, _SECTOR_BYTES_MAX = 256 << 10, 64 << 20
-_CACHE_BYTES_MIN, _CACHE_BYTES_MAX = 4 << 20, 2 << 30
-_INTERVAL_MS_MAX = 24 * 60 * 60 * 1000
+SYNC_MODES = ("commit", "interval", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +98,10 @@ class Problem:
     """The beginning of the key it concerns, at most 48 bytes; empty if none."""
 
 
-class _Handle:
+class Handle:
     """The session and the lock of a store, and their end. Known to the process until then."""
 
-    open: dict[int, _Handle] = {}  # noqa: RUF012  (of the process, on purpose)
+    open: dict[int, Handle] = {}  # noqa: RUF012  (of the process, on purpose)
 
     def __init__(self) -> None:
         self.lock: FileLock | None = None
@@ -157,7 +146,7 @@ def _warn_of_drop(session: _engine.Session) -> None:
 @atexit.register
 def _close_all() -> None:
     failure: KvError | None = None
-    for handle in list(_Handle.open.values()):
+    for handle in list(Handle.open.values()):
         try:
             handle.close()
         except KvError as error:
@@ -188,8 +177,9 @@ class Store(_engine.StoreVerbs, OrderedEntries):
     >>> place.cleanup()
     """
 
-    def __init__(self, session: _engine.Session, handle: _Handle, sync: SyncMode) -> None:
+    def __init__(self, session: _engine.Session, handle: Handle, sync: SyncMode) -> None:
         self._handle = handle
+        self._defaults: tuple[dict[bytes, bytes], int] | None = None
         self._sync: SyncMode = sync
         handle.store = weakref.ref(self)
         weakref.finalize(self, _warn_of_drop, session).atexit = False
@@ -248,8 +238,8 @@ class Store(_engine.StoreVerbs, OrderedEntries):
             TransactionTimeoutError: another thread's did not end within the store's ``timeout``.
             ReadOnlyError, ClosedError
         """
-        if sync is not None and sync not in _SYNC_MODES:
-            raise ValueError(f"sync is one of {', '.join(_SYNC_MODES)}, not {sync!r}")
+        if sync is not None and sync not in SYNC_MODES:
+            raise ValueError(f"sync is one of {', '.join(SYNC_MODES)}, not {sync!r}")
         if not write:
             return self.snapshot()
         return Transaction(self._session, (sync or self._sync) == "commit", self)
@@ -282,25 +272,38 @@ class Store(_engine.StoreVerbs, OrderedEntries):
     def _atomically(self) -> Transaction:
         return self.transaction()
 
+    def reset_to_defaults(self) -> None:
+        """Replace the store's own entries by the ``defaults`` that it was opened with, in one transaction.
+
+        Tables stay as they are.
+
+        Raises:
+            ValueError: it was opened without.
+        """
+        self._session.check_open()
+        if self._defaults is None:
+            raise ValueError("the store was opened without defaults")
+        _defaults.reset(self, *self._defaults)
+
     # --- tables ---
 
     def table(self, name: str | bytes, *, create: bool = True) -> Table:
         """A named table: a mapping of its own in the same file.
 
         Args:
-            name: 1 to 1023 bytes as UTF-8.
+            name: 1 to 1023 bytes as UTF-8; the first is not NUL.
             create: whether its first write makes it if it is not there; until then it reads as empty.
 
         Raises:
             NoSuchTableError: it is not there, and ``create`` is false. A table that has been dropped raises
                 it from every method.
-            KeyEmptyError, KeyTooLargeError: the name has another length.
+            KeyEmptyError, KeyTooLargeError, ReservedNameError: the name is none for a table.
         """
-        return Table(self, encode_name(name), create=create)
+        return Table(self, public_name(name), create=create)
 
     def tables(self) -> list[str]:
         """The names of the tables, in order. The store itself, the default table, has none."""
-        return [decode_name(name) for name in self._table_names()]
+        return public_names(self._table_names())
 
     def drop_table(self, name: str | bytes) -> None:
         """Remove a table and all that is in it, in one transaction.
@@ -386,108 +389,4 @@ class Store(_engine.StoreVerbs, OrderedEntries):
                 raise
 
 
-def _check_arguments(
-    flag: str, sync: str, interval_ms: int, timeout: float | None, sector_bytes: int, cache_bytes: int
-) -> None:
-    if flag not in _FLAGS:
-        raise ValueError(f"flag is one of {', '.join(_FLAGS)}, not {flag!r}")
-    if sync not in _SYNC_MODES:
-        raise ValueError(f"sync is one of {', '.join(_SYNC_MODES)}, not {sync!r}")
-    if not 1 <= interval_ms <= _INTERVAL_MS_MAX:
-        raise ValueError("interval_ms is at least 1, and at most a day")
-    if timeout is not None and not timeout >= 0:
-        raise ValueError("timeout is negative")
-    power_of_two = sector_bytes & (sector_bytes - 1) == 0
-    if sector_bytes and not (power_of_two and _SECTOR_BYTES_MIN <= sector_bytes <= _SECTOR_BYTES_MAX):
-        raise ValueError("sector_bytes is a power of two from 256 KiB to 64 MiB")
-    if not _CACHE_BYTES_MIN <= cache_bytes <= _CACHE_BYTES_MAX:
-        raise ValueError("cache_bytes is from 4 MiB to 2 GiB")
-
-
-def acquire(path: StrPath, flag: str) -> FileLock:
-    """The lock on the file to open, or the error that says why there is none to open."""
-    given = os.fsdecode(path)
-    try:
-        real, there = locate(path)
-        if not there and flag in "rw":
-            raise FileNotFoundError(2, "no such database", given)
-        return FileLock(real, exclusive=flag != "r")
-    except LockHeldError as error:
-        own = os.getpid()
-        names = ["this process" if pid == own else f"process {pid}" for pid in error.pids]
-        holder = " and ".join(names) or "another process"
-        raise DatabaseLockedError(f"{given} is open in {holder}", given, error.pids) from None
-    except UnsuitableFileError as error:
-        raise NotADatabaseError(error.strerror) from None
-    except FileNotFoundError as error:
-        raise NoSuchDatabaseError(error.errno, error.strerror, error.filename) from None
-    except OSError as error:
-        raise StorageError(error.errno, error.strerror, error.filename) from None
-
-
-def open(
-    path: StrPath,
-    flag: Flag = "c",
-    *,
-    sync: SyncMode = "commit",
-    interval_ms: int = 1000,
-    timeout: float | None = None,
-    sector_bytes: int = 0,
-    cache_bytes: int = 256 << 20,
-) -> Store:
-    """Open a database.
-
-    Args:
-        path: a file; made if need be, grows by itself. Beside it lies ``<path>-lock``, through which
-            processes keep clear of each other.
-        flag: as in :mod:`dbm`: ``"r"`` read only, ``"w"`` an existing one, ``"c"`` make it if need be,
-            ``"n"`` a new, empty one in place of what is there.
-        sync: when a commit counts as done. ``"commit"``: it is on disk. ``"interval"``: the operating
-            system has it, and a thread flushes every ``interval_ms`` milliseconds. ``"none"``: the same
-            without the thread; :meth:`Store.sync` flushes. In each case a transaction is there whole or not
-            at all, whatever happens, and killing the process loses nothing.
-        interval_ms: milliseconds.
-        timeout: seconds to wait for another thread's transaction before a write gives up; None: as long as
-            it takes.
-        sector_bytes: unit of allocation of a new database; a power of two from 256 KiB to 64 MiB, 0: 1 MiB.
-        cache_bytes: memory for the index, 4 MiB to 2 GiB; what does not fit is read from the file again.
-
-    Raises:
-        DatabaseLockedError: it is open elsewhere; ``pids`` says where. A writer excludes all others,
-            readers share.
-        NoSuchDatabaseError: there is none (``"r"``, ``"w"``), or no directory to make it in.
-        NotADatabaseError, VersionError, CorruptionError, StorageError
-
-    >>> import tempfile, os
-    >>> with tempfile.TemporaryDirectory() as place:
-    ...     with open(os.path.join(place, "my.kv")) as store:
-    ...         store["greeting"] = "hello"
-    ...     with open(os.path.join(place, "my.kv"), "r") as store:
-    ...         print(store["greeting"])
-    b'hello'
-    """
-    _check_arguments(flag, sync, interval_ms, timeout, sector_bytes, cache_bytes)
-    _Handle.close_dropped()
-    module.ensure_loaded()
-    handle = _Handle()
-    try:
-        handle.lock = lock = acquire(path, flag)
-        handle.session = _engine.Session(
-            lock.path,
-            os.fsencode(os.path.dirname(lock.path)),
-            b"/" + os.fsencode(os.path.basename(lock.path)),
-            flags=_FLAGS[flag],
-            sector_bytes=sector_bytes,
-            cache_bytes=cache_bytes,
-            durable=sync == "commit",
-            interval_ms=interval_ms if sync == "interval" else 0,
-            timeout=timeout,
-        )
-        lock.identify()
-        return Store(handle.session, handle, sync)
-    except BaseException:
-        handle.close()
-        raise
-
-
-__all__ = ["Flag", "Problem", "Stats", "Store", "StrPath", "SyncMode", "open"]
+__all__ = ["Handle", "Problem", "Stats", "Store", "StrPath", "SyncMode"]

@@ -9,21 +9,12 @@ from typing import TYPE_CHECKING, Any
 from kvwasi.cursor import Cursor
 from kvwasi.engine import _engine
 from kvwasi.errors import NoSuchTableError
+from kvwasi.names import decode_name
 from kvwasi.ranges import Data, OrderedEntries
 
 if TYPE_CHECKING:
     from kvwasi.store import Store
     from kvwasi.transaction import Transaction
-
-
-def encode_name(name: str | bytes) -> bytes:
-    """The bytes of a table's name: UTF-8, and what :func:`decode_name` could not decode as it was."""
-    return name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
-
-
-def decode_name(name: bytes) -> str:
-    """A table's name as text, one to one."""
-    return name.decode("utf-8", "surrogateescape")
 
 
 class Table(_engine.TableVerbs, OrderedEntries):

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from kvwasi.engine import _engine
 from kvwasi.errors import NoSuchTableError
+from kvwasi.names import decode_name, public_name, public_names
 from kvwasi.ranges import OrderedEntries
 from kvwasi.savepoint import Savepoint
-from kvwasi.table import Table, decode_name, encode_name
+from kvwasi.table import Table
 
 if TYPE_CHECKING:
     from kvwasi.store import Store
@@ -48,11 +49,11 @@ class Transaction(_engine.TransactionVerbs, OrderedEntries):
 
     def table(self, name: str | bytes, *, create: bool = True) -> Table:
         """A named table as this transaction sees it, see :meth:`Store.table`; ends with the transaction."""
-        return Table(self, encode_name(name), create=create)
+        return Table(self, public_name(name), create=create)
 
     def tables(self) -> list[str]:
         """The names of the tables, in order."""
-        return [decode_name(name) for name in self._table_names()]
+        return public_names(self._table_names())
 
     def drop_table(self, name: str | bytes) -> None:
         """Remove a table and all that is in it.
@@ -60,8 +61,8 @@ class Transaction(_engine.TransactionVerbs, OrderedEntries):
         Raises:
             NoSuchTableError: there is none of that name.
         """
+        raw = public_name(name)
         try:
-            self._drop(encode_name(name))
+            self._drop(raw)
         except NoSuchTableError:
-            text = decode_name(encode_name(name))
-            raise NoSuchTableError(f"there is no table {text!r}") from None
+            raise NoSuchTableError(f"there is no table {decode_name(raw)!r}") from None

@@ -10,8 +10,9 @@ from typing import BinaryIO, Literal
 from kvwasi.formats import jsonl, mdb
 from kvwasi.formats.errors import Row
 from kvwasi.formats.source import batches
+from kvwasi.names import public_name
 from kvwasi.store import Store
-from kvwasi.table import encode_name
+from kvwasi.table import Table
 from kvwasi.transaction import Transaction
 
 Form = Literal["jsonl", "mdb", "mdb-print"]
@@ -31,7 +32,7 @@ def dump(store: Store, stream: BinaryIO, form: Form, table: str | None = None) -
         NoSuchTableError: there is no ``table``.
     """
     one = store if table is None else store.table(table, create=False)
-    tables = [] if table else [(encode_name(name), store.table(name)) for name in store.tables()]
+    tables = [] if table else [(name, Table(store, name)) for name in store._table_names()]
     if form == "jsonl":
         jsonl.write(one.items(), stream)
         for name, entries in tables:
@@ -52,21 +53,25 @@ def load(store: Store, rows: Iterable[Row], batch: int, table: str | None = None
     """Put rows, ``batch`` in a transaction (0: all in one); yield how many entries went in so far.
 
     Those that name no table go to ``table``.
+
+    Raises:
+        ReservedNameError: ``table`` is no name for a table.
     """
+    rest = None if table is None else public_name(table)
     count = 0
     with contextlib.nullcontext() if batch else store.transaction() as whole:
         for some in batches(rows, batch or _WHOLE_BATCH_ENTRIES):
             with store.transaction() if whole is None else contextlib.nullcontext(whole) as transaction:
-                count += _put_rows(transaction, some, table)
+                count += _put_rows(transaction, some, rest)
             yield count
 
 
-def _put_rows(transaction: Transaction, rows: list[Row], table: str | None) -> int:
+def _put_rows(transaction: Transaction, rows: list[Row], table: bytes | None) -> int:
     """Put rows, those of one table that follow each other at once; returns how many are entries."""
     count = 0
     for name, group in groupby(rows, key=lambda row: table if row.table is None else row.table):
         entries = [(row.key, row.value) for row in group if row.key is not None]
-        (transaction if name is None else transaction.table(name)).put_many(entries)
+        (transaction if name is None else Table(transaction, name)).put_many(entries)
         count += len(entries)
     return count
 

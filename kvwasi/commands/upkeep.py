@@ -35,7 +35,7 @@ _STATS_WORDS = {
 def tables(database: Database, json: Json = False) -> None:
     """Print the names of the tables in order, one a line; with --json how many keys each has, too."""
     from kvwasi.formats import jsonl
-    from kvwasi.table import encode_name
+    from kvwasi.names import encode_name
 
     with open_store(database, "r") as store:
         for name in store.tables():

@@ -146,22 +146,28 @@ class _KvwasiDatabase:
         if not key.startswith(TABLE):
             return self.store.get(key)
         name, _, key = key[len(TABLE) :].partition(b"/")
-        return self.store.table(name, create=False).get(key) if key else b""
+        return _table(self.store, name).get(key) if key else b""
 
     def count(self) -> int:
-        return len(self.store) + sum(1 + len(self.store.table(name)) for name in self.store.tables())
+        return len(self.store) + sum(1 + len(_table(self.store, name)) for name in self.store._table_names())
 
     def check(self) -> str:
         return "; ".join(f"{found.kind} at {found.offset}" for found in self.store.check())
 
 
+def _table(store: Any, name: bytes) -> Any:
+    """A table by its raw name: one of those that kvwasi keeps for itself, too."""
+    from kvwasi import Table
+
+    return Table(store, name, create=False)
+
+
 def _everything(store: Any) -> list[tuple[bytes, bytes]]:
     """A store's entries, and behind them those of its tables."""
     found = list(store.items())
-    for name in sorted(store.tables()):
-        table = name.encode()
-        found.append((in_table(table), b""))
-        found += [(in_table(table, key), value) for key, value in store.table(name).items()]
+    for name in store._table_names():
+        found.append((in_table(name), b""))
+        found += [(in_table(name, key), value) for key, value in _table(store, name).items()]
     return found
 
 

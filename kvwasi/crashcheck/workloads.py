@@ -24,6 +24,10 @@ from typing import Any
 
 from kvwasi.crashcheck.engines import change
 from kvwasi.crashcheck.history import Change, Model, UnexpectedContentsError, apply, in_table, is_in_table
+from kvwasi.defaults import complete, reset
+from kvwasi.names import reserved_name
+
+_DEFAULTS = reserved_name("defaults")
 
 __all__ = ["WORKLOADS", "Step", "Workload", "does", "steps_of"]
 
@@ -276,6 +280,30 @@ def verbs(chance: random.Random) -> Iterator[Step]:
             yield Step("sync")
 
 
+def defaults(chance: random.Random) -> Iterator[Step]:
+    """Defaults that are completed as programs get newer, and that everything is reset to, once and again."""
+    own: Model = {}
+    for version in range(1, 13):
+        given = {_key(chance.randrange(30)): _value(chance, 300) for _ in range(version)}
+        noted = [(in_table(_DEFAULTS), b""), (in_table(_DEFAULTS, b"version"), b"%d" % version)]
+        changes: list[Change] = [(key, value) for key, value in given.items() if key not in own]
+        do = complete
+        if version % 4 == 0:
+            changes = [(key, given.get(key)) for key in own | given]
+            do = reset
+        yield does(
+            lambda store, do=do, given=given, version=version: do(store, given, version),  # type: ignore[misc]
+            [*changes, *noted],
+        )
+        apply(changes, own)
+        for _ in range(2):
+            changes = [_change(chance, 30, (10, 500))]
+            yield Step("commit", changes)
+            apply(changes, own)
+        if version % 5 == 0:
+            yield Step("sync")
+
+
 def savepoints(chance: random.Random) -> Iterator[Step]:
     """Transactions of which parts are taken back, large values and tables among them."""
 
@@ -394,6 +422,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("threads", threads, lanes=3, engines=("kvwasi",)),
         Workload("tables", tables, engines=("kvwasi",)),
         Workload("verbs", verbs, engines=("kvwasi",)),
+        Workload("defaults", defaults, engines=("kvwasi",)),
         Workload("savepoints", savepoints, engines=("kvwasi",)),
         Workload("snapshots", snapshots, engines=("kvwasi",)),
         Workload("copies", copies, engines=("kvwasi",)),

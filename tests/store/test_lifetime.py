@@ -46,6 +46,7 @@ CALLS: dict[str, Call] = {
     "keys": lambda s: list(s.keys()),
     "values": lambda s: list(s.values()),
     "items": lambda s: list(s.items()),
+    "reset_to_defaults": lambda s: s.reset_to_defaults(),
     "transaction": lambda s: s.transaction(),
     "cursor": lambda s: s.cursor(),
     "table": lambda s: s.table("t"),

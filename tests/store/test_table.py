@@ -1,6 +1,7 @@
 """Named tables: each a mapping of its own, all in one file and one transaction."""
 
 import contextlib
+import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import kvwasi
+from kvwasi import names, transfer
+from kvwasi.formats import source
 
 PAIRS = [(b"%04d" % n, b"v%d" % n) for n in range(1000)]
 
@@ -271,3 +274,35 @@ def test_compaction_keeps_tables(store: kvwasi.Store) -> None:
     table["new"] = "v"
     assert store.tables() == ["t"]
     assert store.check() == []
+
+
+# names that kvwasi keeps for itself
+
+
+@pytest.mark.parametrize("name", ["\0", "\0defaults\0", b"\0series\0t"])
+def test_reserved_names(store: kvwasi.Store, name: str | bytes) -> None:
+    with store.transaction() as t, store.snapshot() as snap:
+        for call in (t.table, t.drop_table, snap.table, store.table):
+            with pytest.raises(kvwasi.ReservedNameError, match="begin with NUL"):
+                call(name)
+    with pytest.raises(kvwasi.ReservedNameError, match="begin with NUL"):
+        store.drop_table(name)
+
+
+def test_reserved_tables_are_not_listed_but_copied(store: kvwasi.Store, path: Path) -> None:
+    name = names.reserved_name("kind", b"one")
+    kvwasi.Table(store, name)["k"] = "v"
+    store.table("t")["k"] = "v"
+    with store.snapshot() as snap, store.transaction() as t:
+        assert (store.tables(), snap.tables(), t.tables()) == (["t"],) * 3
+    assert names.names_of_kind("kind", store._table_names()) == ["one"]
+    copy = path.with_name("copy.kv")
+    written = store.backup(copy)
+    assert (written.tables, written.keys) == (1, 1)
+    dumped = io.BytesIO()
+    transfer.dump(store, dumped, "mdb")
+    dumped.seek(0)
+    with kvwasi.open(copy, "r") as backed_up, kvwasi.open(path.with_name("loaded.kv")) as loaded:
+        assert list(transfer.load(loaded, source.read(io.BufferedReader(dumped)), 10)) == [2]
+        for other in (backed_up, loaded):
+            assert dict(kvwasi.Table(other, name)) == {b"k": b"v"}

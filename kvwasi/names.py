@@ -1,0 +1,48 @@
+"""Names of tables: how they are written, and those that kvwasi keeps for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kvwasi.errors import ReservedNameError
+
+_RESERVED = b"\0"
+"""What the name of a table begins with that is not a user's: part of something that lies upon tables."""
+
+
+def encode_name(name: str | bytes) -> bytes:
+    """The bytes of a table's name: UTF-8, and what :func:`decode_name` could not decode as it was."""
+    return name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
+
+
+def decode_name(name: bytes) -> str:
+    """A table's name as text, one to one."""
+    return name.decode("utf-8", "surrogateescape")
+
+
+def public_name(name: str | bytes) -> bytes:
+    """The bytes of a name that a user gives to a table.
+
+    Raises:
+        ReservedNameError: it begins with a NUL character.
+    """
+    encoded = encode_name(name)
+    if encoded.startswith(_RESERVED):
+        raise ReservedNameError(f"names of tables that begin with NUL are reserved: {decode_name(encoded)!r}")
+    return encoded
+
+
+def reserved_name(kind: str, name: bytes = b"") -> bytes:
+    """The table that keeps the ``kind`` of thing called ``name``: ``b"\\0kind\\0name"``."""
+    return _RESERVED + kind.encode() + b"\0" + name
+
+
+def public_names(names: Iterable[bytes]) -> list[str]:
+    """Of these tables, the user's own."""
+    return [decode_name(name) for name in names if not name.startswith(_RESERVED)]
+
+
+def names_of_kind(kind: str, names: Iterable[bytes]) -> list[str]:
+    """Of these tables, what :func:`reserved_name` was told of those of a kind."""
+    prefix = reserved_name(kind)
+    return [decode_name(name[len(prefix) :]) for name in names if name.startswith(prefix)]

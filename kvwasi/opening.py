@@ -1,0 +1,142 @@
+"""Opening a database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from kvwasi import defaults as _defaults
+from kvwasi.engine import _engine, module
+from kvwasi.errors import DatabaseLockedError, NoSuchDatabaseError, NotADatabaseError, StorageError
+from kvwasi.store import SYNC_MODES, Handle, Store, StrPath, SyncMode
+from kvwasi.wasi.filelock import FileLock, LockHeldError, UnsuitableFileError, locate
+
+Flag: TypeAlias = Literal["r", "w", "c", "n"]
+
+# kv_guest_open of guest-db/include/kv_guest.h
+_READ_ONLY, _CREATE, _REPLACE = 1, 2, 4
+_FLAGS = {"r": _READ_ONLY, "w": 0, "c": _CREATE, "n": _CREATE | _REPLACE}
+_SECTOR_BYTES_MIN, _SECTOR_BYTES_MAX = 256 << 10, 64 << 20
+_CACHE_BYTES_MIN, _CACHE_BYTES_MAX = 4 << 20, 2 << 30
+_INTERVAL_MS_MAX = 24 * 60 * 60 * 1000
+
+
+def _check_arguments(
+    flag: str, sync: str, interval_ms: int, timeout: float | None, sector_bytes: int, cache_bytes: int
+) -> None:
+    if flag not in _FLAGS:
+        raise ValueError(f"flag is one of {', '.join(_FLAGS)}, not {flag!r}")
+    if sync not in SYNC_MODES:
+        raise ValueError(f"sync is one of {', '.join(SYNC_MODES)}, not {sync!r}")
+    if not 1 <= interval_ms <= _INTERVAL_MS_MAX:
+        raise ValueError("interval_ms is at least 1, and at most a day")
+    if timeout is not None and not timeout >= 0:
+        raise ValueError("timeout is negative")
+    power_of_two = sector_bytes & (sector_bytes - 1) == 0
+    if sector_bytes and not (power_of_two and _SECTOR_BYTES_MIN <= sector_bytes <= _SECTOR_BYTES_MAX):
+        raise ValueError("sector_bytes is a power of two from 256 KiB to 64 MiB")
+    if not _CACHE_BYTES_MIN <= cache_bytes <= _CACHE_BYTES_MAX:
+        raise ValueError("cache_bytes is from 4 MiB to 2 GiB")
+
+
+def acquire(path: StrPath, flag: str) -> FileLock:
+    """The lock on the file to open, or the error that says why there is none to open."""
+    given = os.fsdecode(path)
+    try:
+        real, there = locate(path)
+        if not there and flag in "rw":
+            raise FileNotFoundError(2, "no such database", given)
+        return FileLock(real, exclusive=flag != "r")
+    except LockHeldError as error:
+        own = os.getpid()
+        names = ["this process" if pid == own else f"process {pid}" for pid in error.pids]
+        holder = " and ".join(names) or "another process"
+        raise DatabaseLockedError(f"{given} is open in {holder}", given, error.pids) from None
+    except UnsuitableFileError as error:
+        raise NotADatabaseError(error.strerror) from None
+    except FileNotFoundError as error:
+        raise NoSuchDatabaseError(error.errno, error.strerror, error.filename) from None
+    except OSError as error:
+        raise StorageError(error.errno, error.strerror, error.filename) from None
+
+
+def open(
+    path: StrPath,
+    flag: Flag = "c",
+    *,
+    sync: SyncMode = "commit",
+    interval_ms: int = 1000,
+    timeout: float | None = None,
+    sector_bytes: int = 0,
+    cache_bytes: int = 256 << 20,
+    defaults: Mapping[Any, Any] | None = None,
+    defaults_version: int = 1,
+) -> Store:
+    """Open a database.
+
+    Args:
+        path: a file; made if need be, grows by itself. Beside it lies ``<path>-lock``, through which
+            processes keep clear of each other.
+        flag: as in :mod:`dbm`: ``"r"`` read only, ``"w"`` an existing one, ``"c"`` make it if need be,
+            ``"n"`` a new, empty one in place of what is there.
+        sync: when a commit counts as done. ``"commit"``: it is on disk. ``"interval"``: the operating
+            system has it, and a thread flushes every ``interval_ms`` milliseconds. ``"none"``: the same
+            without the thread; :meth:`Store.sync` flushes. In each case a transaction is there whole or not
+            at all, whatever happens, and killing the process loses nothing.
+        interval_ms: milliseconds.
+        timeout: seconds to wait for another thread's transaction before a write gives up; None: as long as
+            it takes.
+        sector_bytes: unit of allocation of a new database; a power of two from 256 KiB to 64 MiB, 0: 1 MiB.
+        cache_bytes: memory for the index, 4 MiB to 2 GiB; what does not fit is read from the file again.
+        defaults: entries that the store is to begin with. They are added, all in one transaction, unless
+            defaults of this version or a later one have been: to a new database all of them, to an older one
+            those whose keys are not there. What is there stays as it is. See also
+            :meth:`Store.reset_to_defaults`.
+        defaults_version: of ``defaults``, 1 to 2**63 - 1; to be raised when some are added.
+
+    Raises:
+        DatabaseLockedError: it is open elsewhere; ``pids`` says where. A writer excludes all others,
+            readers share.
+        NoSuchDatabaseError: there is none (``"r"``, ``"w"``), or no directory to make it in.
+        NotADatabaseError, VersionError, CorruptionError, StorageError
+        ValueError: an argument is out of its range, or there are ``defaults`` for a store that is only read.
+
+    >>> import tempfile, os
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     with open(os.path.join(place, "my.kv")) as store:
+    ...         store["greeting"] = "hello"
+    ...     with open(os.path.join(place, "my.kv"), "r") as store:
+    ...         print(store["greeting"])
+    b'hello'
+    """
+    _check_arguments(flag, sync, interval_ms, timeout, sector_bytes, cache_bytes)
+    given = None if defaults is None else _defaults.checked(defaults, defaults_version, flag)
+    Handle.close_dropped()
+    module.ensure_loaded()
+    handle = Handle()
+    try:
+        handle.lock = lock = acquire(path, flag)
+        handle.session = _engine.Session(
+            lock.path,
+            os.fsencode(os.path.dirname(lock.path)),
+            b"/" + os.fsencode(os.path.basename(lock.path)),
+            flags=_FLAGS[flag],
+            sector_bytes=sector_bytes,
+            cache_bytes=cache_bytes,
+            durable=sync == "commit",
+            interval_ms=interval_ms if sync == "interval" else 0,
+            timeout=timeout,
+        )
+        lock.identify()
+        store = Store(handle.session, handle, sync)
+        if given is not None:
+            _defaults.complete(store, given, defaults_version)
+            store._defaults = given, defaults_version
+        return store
+    except BaseException:
+        handle.close()
+        raise
+
+
+__all__ = ["Flag", "acquire", "open"]
