@@ -73,6 +73,7 @@ typedef enum kv_detail {
 #define KV_IN_TRANSACTION 2u /* belongs to the open write transaction; without it the call is its own commit */
 #define KV_DURABLE 4u        /* a commit that is to be published only once it is durable: returns KV_NEEDS_SYNC */
 #define KV_BARRIER_DONE 8u   /* after KV_SYNC_FIRST */
+#define KV_APPEND 16u        /* put: KV_EXISTS unless the key comes after all that there are; no value is described */
 
 /* what a read sees */
 #define KV_VIEW_PUBLISHED 0u
@@ -208,8 +209,8 @@ KV_EXPORT(kv_guest_get_many)
 kv_status kv_guest_get_many(uint32_t table, uint32_t count, uint32_t bytes, uint32_t view);
 KV_EXPORT(kv_guest_count) kv_status kv_guest_count(uint32_t table, uint32_t view);
 
-/* Key in block.key, value (<= KV_INLINE_MAX) in the data buffer. `flags`: KV_NO_OVERWRITE, KV_IN_TRANSACTION, KV_DURABLE.
- * Outside the transaction while one is open: KV_BUSY. */
+/* Key in block.key, value (<= KV_INLINE_MAX) in the data buffer. `flags`: KV_NO_OVERWRITE, KV_APPEND, KV_IN_TRANSACTION,
+ * KV_DURABLE. Outside the transaction while one is open: KV_BUSY. */
 KV_EXPORT(kv_guest_put)
 kv_status kv_guest_put(uint32_t table, uint32_t key_length, uint32_t value_length, uint32_t flags);
 KV_EXPORT(kv_guest_delete) kv_status kv_guest_delete(uint32_t table, uint32_t key_length, uint32_t flags);

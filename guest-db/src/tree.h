@@ -37,6 +37,9 @@ static inline uint32_t kv_tree_reserve(const kv_root *root) { return 2 * root->h
 /* The way to where a key is or would be; KV_OK: it is there, KV_NOT_FOUND. The two calls behind it then cannot fail, provided
  * that nothing else happens to the tree or to kv_nodes_ready in between. */
 kv_status kv_tree_find(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path);
+/* KV_OK: `key`, to which `path` leads, comes after all others. KV_EXISTS: it does not. KV_AGAIN: it does, but the way to it has
+ * to be found again. */
+kv_status kv_tree_check_last(kv_nodes *nodes, const kv_root *root, const kv_path *path, kv_key key);
 /* Set `key`, to which `path` leads, to `place`. With `there` it was at `*old`. */
 void kv_tree_put(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key, bool there, const kv_place *place,
                  kv_place *old);

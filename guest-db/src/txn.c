@@ -88,6 +88,12 @@ kv_status kv_txn_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value
         *existing = kv_db_value_ref(db, db->file, &place);
         return KV_EXISTS;
     }
+    if (flags & KV_APPEND) {
+        status = there ? KV_EXISTS : kv_tree_check_last(db->nodes, root, &path, key);
+        if (status == KV_AGAIN) status = kv_txn_find(db, table, key, &root, &path);
+        if (status == KV_CORRUPT || status == KV_IO) return kv_db_fail(db, status);
+        if (status != KV_OK && status != KV_NOT_FOUND) return status;
+    }
     record.value_sum = kv_value_sum(value, length);
     status = kv_txn_append(db, &record, &place);
     if (status == KV_OK) kv_txn_apply_put(db, table, root, &path, key, there, &place);

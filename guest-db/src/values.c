@@ -40,6 +40,11 @@ kv_status kv_value_begin(kv_db *db, uint32_t table, kv_key key, uint32_t length,
     kv_status status = kv_txn_find(db, table, key, &root, &path);
     if (status != KV_OK && status != KV_NOT_FOUND) return status;
     if (status == KV_OK && (flags & KV_NO_OVERWRITE)) return KV_EXISTS;
+    if (flags & KV_APPEND) {
+        status = status == KV_OK ? KV_EXISTS : kv_tree_check_last(db->nodes, root, &path, key);
+        if (status == KV_CORRUPT || status == KV_IO) return kv_db_fail(db, status);
+        if (status != KV_OK && status != KV_AGAIN) return status;
+    }
     uint64_t header;
     status = kv_run_reserve(db->file, key.length, length, &header);
     if (status != KV_OK) return kv_txn_fail(db, status);

@@ -112,6 +112,17 @@ kv_status kv_walk_backward_from(kv_walk *walk, kv_key key) {
     return kv_walk_previous(walk);
 }
 
+kv_status kv_tree_check_last(kv_nodes *nodes, const kv_root *root, const kv_path *path, kv_key key) {
+    bool rightmost = true;
+    for (uint32_t level = 0; level < root->height && rightmost; level++)
+        rightmost = path->steps[level].index == kv_node_here(nodes, path->steps[level].node)->count;
+    if (rightmost) return KV_OK;
+    kv_walk walk = {.nodes = nodes, .root = *root}; /* leaves behind it may be empty */
+    kv_status status = kv_walk_forward_from(&walk, key, false);
+    if (status != KV_OK) return status;
+    return walk.valid ? KV_EXISTS : KV_AGAIN;
+}
+
 kv_status kv_walk_next(kv_walk *walk) {
     return ++walk->path.steps[0].index >= kv_walk_leaf(walk)->count ? climb_right(walk) : KV_OK;
 }

@@ -82,6 +82,13 @@ kv_status kv_db_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value,
         if (status == KV_OK) *existing = kv_db_value_ref(db, db->file, &there);
         status = status == KV_OK ? KV_EXISTS : kv_db_fail(db, status);
     }
+    if (status == KV_NOT_FOUND && (flags & KV_APPEND)) {
+        status = kv_tree_check_last(db->nodes, &target.root, &target.path, key);
+        if (status == KV_AGAIN) status = kv_target_find(db, &db->head, table, key, &target);
+        if (status == KV_CORRUPT || status == KV_IO) status = kv_db_fail(db, status);
+    } else if (status == KV_OK && (flags & KV_APPEND)) {
+        status = KV_EXISTS;
+    }
     kv_place place;
     if (status == KV_OK || status == KV_NOT_FOUND) {
         record.value_sum = kv_value_sum(value, length);

@@ -126,6 +126,17 @@ static void check_seeks(kv_nodes *nodes, const kv_root *root, const model *m, kv
         CHECK(kv_compare(kv_node_key(kv_walk_leaf(&walk), kv_walk_slot(&walk), buffer), key_of(m->entries[at - 1])) == 0);
 }
 
+static void check_last(kv_nodes *nodes, const kv_root *root, const model *m, kv_key key) {
+    bool there;
+    uint32_t at = model_find(m, key, &there);
+    kv_path path;
+    kv_status found = kv_tree_find(nodes, root, key, &path);
+    CHECK(found == KV_OK || found == KV_NOT_FOUND);
+    kv_status status = there ? KV_EXISTS : kv_tree_check_last(nodes, root, &path, key);
+    CHECK(status == KV_OK || status == KV_EXISTS || status == KV_AGAIN);
+    CHECK_EQUAL(status != KV_EXISTS, !there && at == m->count);
+}
+
 /* Shapes: 0 short binary, 1 decimal counters, 2 long shared prefix, 3 anything up to the longest, 4 few letters */
 static kv_key make_key(uint64_t *random, int shape, uint32_t range, uint8_t *to) {
     uint32_t n = (uint32_t)(test_random(random) % range), length = 0;
@@ -194,6 +205,8 @@ static void random_operations(int shape, uint64_t seed) {
         kv_place place;
         at = model_find(&m, key, &there);
         CHECK_EQUAL(kv_tree_get(&nodes, &root, key, &place), there ? KV_OK : KV_NOT_FOUND);
+        check_last(&nodes, &root, &m, key);
+        check_last(&nodes, &root, &m, (kv_key){(const uint8_t *)"\xff", 1});
         if (i % 100 == 0) check_seeks(&nodes, &root, &m, key);
         if (i % 500 == 0) verify(&nodes, &root, &m);
     }
@@ -205,6 +218,32 @@ static void random_operations(int shape, uint64_t seed) {
 
 static void test_random_operations(void) {
     for (int shape = 0; shape < 5; shape++) random_operations(shape, 11u + (uint64_t)shape);
+}
+
+/* The last leaf may be emptied without going away, and what is behind the last key then leads elsewhere. */
+static void test_last_after_the_end_was_deleted(void) {
+    static model m;
+    kv_nodes nodes;
+    CHECK_EQUAL(kv_nodes_init(&nodes, NULL, 8, 1u << 30), KV_OK);
+    kv_root root = {.node = 0};
+    uint8_t buffer[32];
+    bool again = false;
+    for (int i = 0; i < 2000; i++) {
+        kv_key key = {buffer, (uint32_t)sprintf((char *)buffer, "%016d", i)};
+        put(&nodes, &root, &m, key, (uint64_t)i + 1);
+    }
+    while (m.count > 0) {
+        delete_at(&nodes, &root, &m, m.count - 1);
+        for (int n = (int)m.count - 1; n < (int)m.count + 2; n++) {
+            kv_key key = {buffer, (uint32_t)sprintf((char *)buffer, "%016d", n)};
+            check_last(&nodes, &root, &m, key);
+            kv_path path;
+            if (kv_tree_find(&nodes, &root, key, &path) == KV_NOT_FOUND && root.node != 0)
+                again = again || kv_tree_check_last(&nodes, &root, &path, key) == KV_AGAIN;
+        }
+    }
+    CHECK(again);
+    kv_nodes_destroy(&nodes);
 }
 
 static void sequence(int step) {
@@ -341,6 +380,7 @@ static void test_nested_roll_back(void) {
 
 int main(void) {
     RUN(test_random_operations);
+    RUN(test_last_after_the_end_was_deleted);
     RUN(test_sequences_fill_nodes);
     RUN(test_versions_stay_as_they_were);
     RUN(test_roll_back);

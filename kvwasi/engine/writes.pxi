@@ -32,7 +32,7 @@ cdef class Verbs(Reads):
         return 0
 
     cdef int store(self, object key, object value, uint32_t flags) except -1:
-        """Put. 1: done, 0: KV_NO_OVERWRITE and the key was there."""
+        """Put. 1: done, 0: refused by KV_NO_OVERWRITE or KV_APPEND."""
         cdef Bytes k
         cdef Bytes v
         cdef kve_failure failure
@@ -124,13 +124,14 @@ cdef class Verbs(Reads):
     def __setitem__(self, key, value):
         self.store(key, value, 0)
 
-    def put(self, key, value, *, bint overwrite=True, expect=ANYTHING):
+    def put(self, key, value, *, bint overwrite=True, bint append=False, expect=ANYTHING):
         """Store ``value`` under ``key``. Whether it was stored.
 
         Args:
             key: 1 to 1024 bytes; bytes-like, or str (stored as UTF-8).
             value: up to 1 GiB; bytes-like or str.
             overwrite: if false, only if the key is not there.
+            append: only if the key comes after all that are there.
             expect: only if this is the present value (None: if the key is not there). Nobody changes the key
                 between the comparison and the change.
 
@@ -140,12 +141,12 @@ cdef class Verbs(Reads):
             ReadOnlyError, KeyEmptyError, KeyTooLargeError, ValueTooLargeError, ClosedError
         """
         if expect is not ANYTHING:
-            if not overwrite:
-                raise ValueError("overwrite and expect exclude each other")
+            if not overwrite or append:
+                raise ValueError("expect excludes overwrite and append")
             if expect is not None:
                 return self._change_if(key, expect, _to_bytes(value))
             overwrite = False
-        return self.store(key, value, 0 if overwrite else KV_NO_OVERWRITE) != 0
+        return self.store(key, value, (0 if overwrite else KV_NO_OVERWRITE) | (KV_APPEND if append else 0)) != 0
 
     cdef int remove(self, object key) except -1:
         """Delete. 1: done, 0: the key is not there."""

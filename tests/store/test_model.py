@@ -175,6 +175,13 @@ class StoreAgainstDict(RuleBasedStateMachine):
             if right:
                 self.model(table)[key] = value
 
+    @rule(table=TABLES, key=KEYS, value=VALUES)
+    def append(self, table: str, key: bytes, value: bytes) -> None:
+        last = max(self.read_model(table), default=b"")
+        assert self.target(table).put(key, value, append=True) == (key > last)
+        if key > last:
+            self.model(table)[key] = value
+
     @rule(table=TABLES, by=st.integers(-(10**6), 10**6))
     def increment(self, table: str, by: int) -> None:
         expected = int(self.read_model(table).get(b"counter", b"0")) + by

@@ -22,6 +22,25 @@ def test_put_with_an_expectation(store: kvwasi.Store) -> None:
         store.put("k", "3", expect="2", overwrite=False)
 
 
+@pytest.mark.parametrize("size", [1, 70_000])
+def test_append(store: kvwasi.Store, size: int) -> None:
+    value = bytes(size)
+    for entries in (store, store.table("t")):
+        assert entries.put("b", value, append=True)
+        assert not entries.put("b", value, append=True)
+        assert not entries.put("a", value, append=True)
+        assert entries.put("c", value, append=True)
+        del entries["c"]
+        assert entries.put("bb", value, append=True)
+        assert list(entries) == [b"b", b"bb"]
+        with store.transaction() as t:
+            inside = t if entries is store else t.table("t")
+            assert not inside.put("bb", value, append=True)
+            assert inside.put("d", value, append=True)
+    with pytest.raises(ValueError, match="excludes"):
+        store.put("k", "v", expect=None, append=True)
+
+
 def test_delete_with_an_expectation(store: kvwasi.Store) -> None:
     store["k"] = "1"
     assert not store.delete("k", expect="2")
