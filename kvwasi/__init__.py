@@ -16,6 +16,7 @@ from kvwasi.errors import KvError as error
 from kvwasi.opening import open
 from kvwasi.repair import RepairReport, repair
 from kvwasi.savepoint import Savepoint
+from kvwasi.series import Entry, Retention, Series, SeriesReads, Status
 from kvwasi.snapshot import Snapshot, SnapshotTable
 from kvwasi.store import Problem, Stats, Store
 from kvwasi.table import Table
@@ -24,12 +25,17 @@ from kvwasi.transaction import Transaction
 __all__ = [
     "Backup",
     "Cursor",
+    "Entry",
     "Problem",
     "RepairReport",
+    "Retention",
     "Savepoint",
+    "Series",
+    "SeriesReads",
     "Snapshot",
     "SnapshotTable",
     "Stats",
+    "Status",
     "Store",
     "Table",
     "Transaction",

@@ -27,6 +27,7 @@ __all__ = [
     "ReadOnlyError",
     "ReservedNameError",
     "StorageError",
+    "TimeOrderError",
     "TooManyIteratorsError",
     "TooManySavepointsError",
     "TransactionError",
@@ -82,6 +83,20 @@ class TransactionError(KvError):
 
 class TransactionTimeoutError(TransactionError, TimeoutError):
     """Another thread's transaction did not end within the store's ``timeout``."""
+
+
+class TimeOrderError(KvError, ValueError):
+    """The time of an entry of a series is not after that of the entry before it.
+
+    Attributes:
+        time: in nanoseconds since 1970.
+        last: the other, likewise; -1 if there is none.
+    """
+
+    def __init__(self, message: str, time: int = 0, last: int = -1) -> None:
+        super().__init__(message)
+        self.time = time
+        self.last = last
 
 
 class TooManyIteratorsError(KvError):

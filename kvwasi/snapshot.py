@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from kvwasi.engine import _engine
 from kvwasi.errors import NoSuchTableError
-from kvwasi.names import decode_name, public_name, public_names
+from kvwasi.names import decode_name, names_of_kind, public_name, public_names
 from kvwasi.ranges import OrderedReads
 
 if TYPE_CHECKING:
+    from kvwasi.series import SeriesReads
     from kvwasi.store import Store
 
 
@@ -47,6 +48,16 @@ class Snapshot(_engine.SnapshotVerbs, OrderedReads):
     def tables(self) -> list[str]:
         """The names of the tables that there were, in order."""
         return public_names(self._table_names())
+
+    def series(self, name: str | bytes) -> SeriesReads:
+        """A time series as it was at that moment, to be read; empty if there was none of that name."""
+        from kvwasi.series import SeriesReads
+
+        return SeriesReads(self, name)
+
+    def series_names(self) -> list[str]:
+        """The names of the time series that there were, in order."""
+        return names_of_kind("series", self._table_names())
 
 
 class SnapshotTable(_engine.SnapshotTableVerbs, OrderedReads):

@@ -17,7 +17,7 @@ from kvwasi import defaults as _defaults
 from kvwasi.cursor import Cursor
 from kvwasi.engine import _engine
 from kvwasi.errors import KvError
-from kvwasi.names import public_name, public_names
+from kvwasi.names import names_of_kind, public_name, public_names
 from kvwasi.ranges import Data, OrderedEntries
 from kvwasi.snapshot import Snapshot
 from kvwasi.table import Table
@@ -25,6 +25,7 @@ from kvwasi.transaction import Transaction
 
 if TYPE_CHECKING:
     from kvwasi.backup import Backup
+    from kvwasi.series import Retention, Series
     from kvwasi.wasi.filelock import FileLock
 
 StrPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
@@ -313,6 +314,32 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         """
         with self.transaction() as transaction:
             transaction.drop_table(name)
+
+    # --- time series ---
+
+    def series(self, name: str | bytes, *, retention: Retention | None = None) -> Series:
+        """A time series in the same file; see :class:`kvwasi.Series`. It is made by its first entry.
+
+        Args:
+            name: 1 to 1015 bytes as UTF-8; apart from the names of tables.
+            retention: what it is to keep from now on; None: what was said before, or everything.
+        """
+        from kvwasi.series import Series
+
+        return Series(self, name, retention=retention)
+
+    def series_names(self) -> list[str]:
+        """The names of the time series, in order."""
+        return names_of_kind("series", self._table_names())
+
+    def drop_series(self, name: str | bytes) -> None:
+        """Remove a time series and all that is in it, in one transaction.
+
+        Raises:
+            NoSuchTableError: there is none of that name.
+        """
+        with self.transaction() as transaction:
+            transaction.drop_series(name)
 
     # --- the whole ---
 

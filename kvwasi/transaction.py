@@ -6,12 +6,20 @@ from typing import TYPE_CHECKING
 
 from kvwasi.engine import _engine
 from kvwasi.errors import NoSuchTableError
-from kvwasi.names import decode_name, public_name, public_names
+from kvwasi.names import (
+    decode_name,
+    encode_name,
+    names_of_kind,
+    public_name,
+    public_names,
+    reserved_name,
+)
 from kvwasi.ranges import OrderedEntries
 from kvwasi.savepoint import Savepoint
 from kvwasi.table import Table
 
 if TYPE_CHECKING:
+    from kvwasi.series import Retention, Series
     from kvwasi.store import Store
 
 
@@ -66,3 +74,25 @@ class Transaction(_engine.TransactionVerbs, OrderedEntries):
             self._drop(raw)
         except NoSuchTableError:
             raise NoSuchTableError(f"there is no table {decode_name(raw)!r}") from None
+
+    def series(self, name: str | bytes, *, retention: Retention | None = None) -> Series:
+        """A time series as this transaction sees it, see :meth:`Store.series`."""
+        from kvwasi.series import Series
+
+        return Series(self, name, retention=retention)
+
+    def series_names(self) -> list[str]:
+        """The names of the time series, in order."""
+        return names_of_kind("series", self._table_names())
+
+    def drop_series(self, name: str | bytes) -> None:
+        """Remove a time series and all that is in it.
+
+        Raises:
+            NoSuchTableError: there is none of that name.
+        """
+        raw = encode_name(name)
+        try:
+            self._drop(reserved_name("series", raw))
+        except NoSuchTableError:
+            raise NoSuchTableError(f"there is no series {decode_name(raw)!r}") from None

@@ -1,14 +1,14 @@
 """The databases under test, each behind the same few verbs."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kvwasi.crashcheck.history import TABLE, Change, in_table
 
-__all__ = ["ENGINES", "Database", "Engine", "Kvwasi", "Lmdb", "Mode", "change"]
+__all__ = ["ENGINES", "Database", "Engine", "Kvwasi", "Lmdb", "Mode", "change", "everything"]
 
 NEWER_LMDB = "-1.0"
 """Behind the names of modes of LMDB 1.0."""
@@ -137,7 +137,7 @@ class _KvwasiDatabase:
         self.store.close()
 
     def scan(self) -> list[tuple[bytes, bytes]]:
-        return _everything(self.store)
+        return everything(self.store)
 
     def gets(self, keys: Iterable[bytes]) -> list[bytes | None]:
         return [self._get(key) for key in keys]
@@ -146,29 +146,34 @@ class _KvwasiDatabase:
         if not key.startswith(TABLE):
             return self.store.get(key)
         name, _, key = key[len(TABLE) :].partition(b"/")
-        return _table(self.store, name).get(key) if key else b""
+        return _part(self.store, name).get(key) if key else b""
 
     def count(self) -> int:
-        return len(self.store) + sum(1 + len(_table(self.store, name)) for name in self.store._table_names())
+        return len(self.store) + sum(1 + len(_part(self.store, name)) for name in self.store._table_names())
 
     def check(self) -> str:
         return "; ".join(f"{found.kind} at {found.offset}" for found in self.store.check())
 
 
-def _table(store: Any, name: bytes) -> Any:
-    """A table by its raw name: one of those that kvwasi keeps for itself, too."""
-    from kvwasi import Table
-
-    return Table(store, name, create=False)
-
-
-def _everything(store: Any) -> list[tuple[bytes, bytes]]:
-    """A store's entries, and behind them those of its tables."""
+def everything(store: Any) -> list[tuple[bytes, bytes]]:
+    """A store's entries, and behind them those of its tables and time series."""
     found = list(store.items())
     for name in store._table_names():
         found.append((in_table(name), b""))
-        found += [(in_table(name, key), value) for key, value in _table(store, name).items()]
+        found += [(in_table(name, key), value) for key, value in sorted(_part(store, name).items())]
     return found
+
+
+def _part(store: Any, name: bytes) -> Mapping[bytes, bytes]:
+    """A table by its raw name. Of a time series its entries, however they lie, by their times."""
+    from kvwasi import Table
+    from kvwasi.names import reserved_name
+
+    prefix = reserved_name("series")
+    if not name.startswith(prefix):
+        return Table(store, name, create=False)
+    entries = store.series(name[len(prefix) :]).entries()
+    return {time.to_bytes(8, "big"): b"%d %a" % (status, value) for time, value, status in entries}
 
 
 def change(transaction: Any, changes: Sequence[Change]) -> None:
@@ -225,7 +230,7 @@ class Kvwasi:
                 number = int(name[:-3].rpartition("-")[2])
                 try:
                     with kvwasi.open(os.path.join(directory, name), "r") as store:
-                        yield number, dict(_everything(store))
+                        yield number, dict(everything(store))
                 except kvwasi.KvError as error:
                     yield number, error
 

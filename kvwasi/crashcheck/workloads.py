@@ -17,12 +17,14 @@ durable.
 What follows from it: power cuts in every mode at every event, failing flushes, and recovery cut again.
 """
 
+import os
 import random
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kvwasi.crashcheck.engines import change
+from kvwasi.crashcheck.engines import change, everything
 from kvwasi.crashcheck.history import Change, Model, UnexpectedContentsError, apply, in_table, is_in_table
 from kvwasi.defaults import complete, reset
 from kvwasi.names import reserved_name
@@ -304,6 +306,53 @@ def defaults(chance: random.Random) -> Iterator[Step]:
             yield Step("sync")
 
 
+def series(chance: random.Random) -> Iterator[Step]:
+    """Time series: appends, one and many, into blocks and out of them; statuses, retention, cleaning.
+
+    What each leaves behind is found out by doing the same to a store of its own.
+    """
+    import kvwasi
+
+    kept = kvwasi.Retention(count=1200)
+    with (
+        tempfile.TemporaryDirectory() as place,
+        kvwasi.open(os.path.join(place, "shadow.kv"), sync="none") as shadow,
+    ):
+        before: Model = {}
+        last = {b"a": -1, b"b": -1}
+        for number in range(60):
+            name = chance.choice((b"a", b"a", b"b"))
+            verb = chance.choice(("append", "append", "append_many", "set_status"))
+            last_time = last[name]
+            if verb == "set_status":
+                when, status = chance.randrange(max(last_time, 1)), chance.randrange(4)
+                arguments: tuple[Any, ...] = (when, kvwasi.Status(status))
+            else:
+                many = 1 if verb == "append" else chance.choice((3, 60, 500, 900))
+                times = [last_time + 1 + 3 * n for n in range(many)]
+                values = [float(at) if name == b"a" else chance.randbytes(at % 40) for at in times]
+                last[name] = times[-1]
+                arguments = (values[0], times[0]) if verb == "append" else (values, times)
+
+            def do(store: Any, name: bytes = name, verb: str = verb, arguments: Any = arguments) -> None:
+                getattr(store.series(name, retention=kept), verb)(*arguments)
+
+            if number in (25, 50):
+
+                def do(store: Any, name: bytes = name) -> None:  # type: ignore[misc]
+                    store.series(name, retention=kept).clean()
+
+            do(shadow)
+            after = dict(everything(shadow))
+            changes = [(key, after.get(key)) for key in before.keys() | after.keys()]
+            yield does(do, sorted(change for change in changes if before.get(change[0]) != change[1]))
+            before = after
+            if number % 15 == 14:
+                yield Step("sync")
+            if number == 40:
+                yield Step("reopen")
+
+
 def savepoints(chance: random.Random) -> Iterator[Step]:
     """Transactions of which parts are taken back, large values and tables among them."""
 
@@ -423,6 +472,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("tables", tables, engines=("kvwasi",)),
         Workload("verbs", verbs, engines=("kvwasi",)),
         Workload("defaults", defaults, engines=("kvwasi",)),
+        Workload("series", series, engines=("kvwasi",)),
         Workload("savepoints", savepoints, engines=("kvwasi",)),
         Workload("snapshots", snapshots, engines=("kvwasi",)),
         Workload("copies", copies, engines=("kvwasi",)),

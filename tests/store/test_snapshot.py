@@ -125,6 +125,8 @@ _CALLS: dict[str, Callable[[kvwasi.Snapshot], object]] = {
     "cursor": lambda s: s.cursor().next(),
     "table": lambda s: s.table("t"),
     "tables": lambda s: s.tables(),
+    "series": lambda s: list(s.series("s")),
+    "series_names": lambda s: s.series_names(),
     "enter": lambda s: s.__enter__(),
 }
 
@@ -148,7 +150,7 @@ def test_use_after_close(path: Path, call: Callable[[kvwasi.Snapshot], object], 
         with pytest.raises(kvwasi.ClosedError, match="closed"):
             call(snap)
         for name, reads in _CALLS.items():
-            if name not in ("table", "tables", "enter"):
+            if name not in ("table", "tables", "series", "series_names", "enter"):
                 with pytest.raises(kvwasi.ClosedError, match="closed"):
                     reads(table)  # type: ignore[arg-type]
         assert "closed" in repr(snap)
