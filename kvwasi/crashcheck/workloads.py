@@ -313,7 +313,7 @@ def series(chance: random.Random) -> Iterator[Step]:
     """
     import kvwasi
 
-    kept = kvwasi.Retention(count=1200)
+    kept = kvwasi.Retention(count=400)
     with (
         tempfile.TemporaryDirectory() as place,
         kvwasi.open(os.path.join(place, "shadow.kv"), sync="none") as shadow,
@@ -328,7 +328,7 @@ def series(chance: random.Random) -> Iterator[Step]:
                 when, status = chance.randrange(max(last_time, 1)), chance.randrange(4)
                 arguments: tuple[Any, ...] = (when, kvwasi.Status(status))
             else:
-                many = 1 if verb == "append" else chance.choice((3, 60, 500, 900))
+                many = 1 if verb == "append" else chance.choice((3, 60, 200, 300))
                 times = [last_time + 1 + 3 * n for n in range(many)]
                 values = [float(at) if name == b"a" else chance.randbytes(at % 40) for at in times]
                 last[name] = times[-1]

@@ -27,6 +27,7 @@ COMMANDS = [
     "bench",
     "crashtest",
     "torture",
+    "ts",
 ]
 
 
