@@ -25,12 +25,14 @@ bench: $(STAMPS)/installed $(STAMPS)/peers ## kvwasi against other stores, the W
 	@mkdir -p build
 	@$(BIN)/python bench/wasi/case7973.py --turns 3 --directory "$(CURDIR)/build"
 	@$(BIN)/python bench/wasi/calls.py --loops 4 --directory "$(CURDIR)/build"
+	@$(BIN)/python bench/series.py --turns 3 --directory "$(CURDIR)/build"
 	@$(BIN)/python bench/run.py
 
 bench-full: $(STAMPS)/installed $(STAMPS)/peers ## the same with more turns, redb's table, YCSB and ten million keys: some hours
 	@mkdir -p build
 	@$(BIN)/python bench/wasi/case7973.py --directory "$(CURDIR)/build"
 	@$(BIN)/python bench/wasi/calls.py --directory "$(CURDIR)/build"
+	@$(BIN)/python bench/series.py --directory "$(CURDIR)/build"
 	@$(BIN)/python bench/run.py --size full
 
 bench-profile: $(STAMPS)/installed ## where the time of a get, a put, a synced put and a scan goes

@@ -264,3 +264,13 @@ def test_the_demo_sees_a_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         del store["c"]
     with pytest.raises(demo.LostError):
         demo.judge(path, groups, acknowledged=1)
+
+
+def test_time_series(tmp_path: Path) -> None:
+    out = run("series.py", "--samples", 20_000, "--turns", 1, "--directory", tmp_path, "--results", tmp_path)
+    measured = json.loads((tmp_path / "series.json").read_text())["measured"]
+    lines = {(one["workload"], one["engine"]): one["turns"][0] for one in measured}
+    for name in ("append_many", "scan", "range", "count", "append", "append synced", "put", "put synced"):
+        assert lines[name, "kvwasi"] > 0 and lines[name, "sqlite3"] > 0
+    assert 8 < lines["bytes", "kvwasi"] < 120  # of a small file most is the space for more
+    assert "times SQLite, bar 10" in out and (tmp_path / "series.md").read_text().strip() == out.strip()

@@ -1,5 +1,6 @@
 """FORMAT.md describes the file: its example is what the engine writes, a reader made from it works."""
 
+import json
 import random
 import re
 import shutil
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import series_reader
 import xxhash
 from format_reader import Database
 from plain_driver import PlainDatabase
@@ -150,6 +152,34 @@ def test_the_reader_lists_what_the_engine_lists(
     found = assert_same(path)
     assert (found.super.map_page != 0) == (write not in (write_empty, write_few))
     assert_same(tmp_path / "tail.kv")
+
+
+def test_time_series_are_as_the_text_says(tmp_path: Path) -> None:
+    path, rng = tmp_path / "some.kv", random.Random(4)
+    with kvwasi.open(path, sync="none", defaults={"a": "1"}, defaults_version=12) as store:
+        for name, value in (("floats", rng.random), ("ints", lambda: rng.randrange(-9, 9)), ("bytes", None)):
+            series = store.series(name, retention=kvwasi.Retention(count=100_000))
+            at = 0
+            for count in (1, 3000, 200, 1, 6000):
+                steps = [5] * count if count == 3000 else [rng.randrange(1, 10**12) for _ in range(count)]
+                times = [at := at + step for step in steps]
+                values = [value() if value else rng.randbytes(rng.randrange(9)) for _ in times]
+                series.append_many(values, times)
+            series.set_status(times[0], kvwasi.Status.DELETED)
+            series.set_status(times[-1], kvwasi.Status.USER2)
+        expected = {name: list(store.series(name).entries()) for name in store.series_names()}
+    tables = Database(path).tables
+    assert tables.pop(b"\0defaults\0") == {b"version": b"12"}
+    assert set(tables) == {b"\0series\0" + name.encode() for name in expected}
+    for name, entries in expected.items():
+        table = tables[b"\0series\0" + name.encode()]
+        assert list(series_reader.entries(table)) == [tuple(entry) for entry in entries]
+        note = json.loads(table[b"\0"])
+        assert note == {
+            "version": 1,
+            "values": name.removesuffix("s") if name != "bytes" else name,
+            "count": 100_000,
+        }
 
 
 def test_moved_records_and_sectors_used_again(tmp_path: Path) -> None:
