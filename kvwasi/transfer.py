@@ -66,6 +66,19 @@ def load(store: Store, rows: Iterable[Row], batch: int, table: str | None = None
             yield count
 
 
+def compare(store: Store, rows: Iterable[Row], table: str | None = None) -> int:
+    """How many of the entries that :func:`load` was given are not in the store as they were."""
+    rest = None if table is None else public_name(table)
+    wrong = 0
+    for some in batches(rows, _WHOLE_BATCH_ENTRIES):
+        for name, group in groupby(some, key=lambda row: rest if row.table is None else row.table):
+            entries = [(row.key, row.value) for row in group if row.key is not None]
+            where = store if name is None else Table(store, name)
+            found = where.get_many([key for key, _ in entries])
+            wrong += sum(one != value for one, (_, value) in zip(found, entries, strict=True))
+    return wrong
+
+
 def _put_rows(transaction: Transaction, rows: list[Row], table: bytes | None) -> int:
     """Put rows, those of one table that follow each other at once; returns how many are entries."""
     count = 0
@@ -76,4 +89,4 @@ def _put_rows(transaction: Transaction, rows: list[Row], table: bytes | None) ->
     return count
 
 
-__all__ = ["Form", "TableNameError", "dump", "load"]
+__all__ = ["Form", "TableNameError", "compare", "dump", "load"]

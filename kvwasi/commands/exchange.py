@@ -36,7 +36,8 @@ class DumpFormat(StrEnum):
 def load(
     database: Database,
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE|-", help="A file, a directory; - is standard input.")
+        str,
+        typer.Argument(metavar="SOURCE|-", help="A file, directory or database; - is standard input."),
     ] = "-",
     form: Annotated[
         LoadFormat, typer.Option("--format", help="The format; auto recognises it.")
@@ -47,13 +48,14 @@ def load(
     table: TableOption = None,
     json: Json = False,
 ) -> None:
-    """Load JSON lines, the text of mdb_dump, or a directory tree (path -> content). Creates the database.
+    """Load JSON lines, the text of mdb_dump, a directory tree (path -> content) or another database.
 
-    Keys that are there are overwritten. What the source says of tables is kept; --table says where the rest
-    goes.
+    Creates the database. Keys that are there are overwritten. What the source says of tables is kept; --table
+    says where the rest goes. Other databases are lmdb:PATH (with all its named databases),
+    sqlite:FILE?table=T&key=K&value=V and dbm:PATH; what was loaded from them is read again and compared.
     """
     from kvwasi import transfer
-    from kvwasi.formats import FormatError
+    from kvwasi.formats import ForeignError, FormatError
 
     count = 0
     with (
@@ -68,11 +70,17 @@ def load(
             kept = f"{count} entries before it are loaded" if batch else "nothing is loaded"
             name = "standard input" if source == "-" else source
             raise console.DataError(f"{name}: {error}; {kept}") from None
+        except ForeignError as error:
+            raise console.DataError(f"{error}; {count} entries before it are loaded") from None
+        if opened.again is not None and (wrong := transfer.compare(store, opened.again(), table)):
+            raise console.DataError(f"{wrong} of {count} entries are not what {source} has")
     if json:
         console.write_json({"entries": count, "skipped": opened.skipped})
     else:
-        skipped = f", {opened.skipped} skipped that are no files" if opened.skipped else ""
-        console.tell(f"{count} {'entry' if count == 1 else 'entries'} loaded{skipped}")
+        what = "have no value" if opened.again else "are no files"
+        skipped = f", {opened.skipped} skipped that {what}" if opened.skipped else ""
+        verified = " and compared" if opened.again else ""
+        console.tell(f"{count} {'entry' if count == 1 else 'entries'} loaded{verified}{skipped}")
 
 
 def dump(
@@ -101,29 +109,32 @@ def dump(
 
 @contextlib.contextmanager
 def _open_source(path: str, form: LoadFormat, database: str) -> "Iterator[Source]":
-    from kvwasi.formats import source
+    from kvwasi.formats import ForeignError, source
 
     if path == "-":
         stream = console.stdin()
         yield source.Source(source.read(stream, form.value), None, lambda: 0)
         return
-    with source.open_path(
-        path, form.value, exclude=(database, os.path.realpath(database) + "-lock")
-    ) as opened:
+    exclude = (database, os.path.realpath(database) + "-lock")
+    with contextlib.ExitStack() as stack:
+        try:
+            opened = stack.enter_context(source.open_path(path, form.value, exclude=exclude))
+        except ForeignError as error:
+            raise console.DataError(str(error)) from None
         yield opened
 
 
 @contextlib.contextmanager
 def _progress(source: "Source") -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal, nothing elsewhere. It is told how many entries are in."""
-    if source.size_bytes is None or sys.stderr is None or not sys.stderr.isatty():
+    if source.size is None or sys.stderr is None or not sys.stderr.isatty():
         yield lambda count: None
         return
-    with typer.progressbar(length=source.size_bytes, label="loading", file=sys.stderr) as bar:
+    with typer.progressbar(length=source.size, label="loading", file=sys.stderr) as bar:
 
         def show(count: int) -> None:
             bar.label = f"{count} entries"
-            bar.update(source.position_bytes() - bar.pos)
+            bar.update(source.position() - bar.pos)
 
         yield show
 

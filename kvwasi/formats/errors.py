@@ -26,3 +26,7 @@ class FormatError(ValueError):
         super().__init__(f"line {line}: {problem}")
         self.line = line
         self.problem = problem
+
+
+class ForeignError(ValueError):
+    """Another database cannot be read, or holds what a store cannot."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from kvwasi.formats import jsonl, mdb, tree
+from kvwasi.formats import foreign, jsonl, mdb, tree
 from kvwasi.formats.errors import Row
 
 Format = Literal["auto", "jsonl", "mdb", "tree"]
@@ -21,23 +21,30 @@ class Source:
     """Entries to load, and how far their reading has come."""
 
     entries: Iterator[Row]
-    size_bytes: int | None
-    """None where it is not known before the end: a pipe."""
-    position_bytes: Callable[[], int]
+    size: int | None
+    """Bytes, or entries of another database; None where it is not known before the end: a pipe."""
+    position: Callable[[], int]
+    """Of these, how many have been read."""
     skipped: int = 0
-    """Things in a directory tree that are no regular files."""
+    """Things in a directory tree that are no regular files, rows without a value."""
+    again: Callable[[], Iterator[Row]] | None = None
+    """Reads the same entries once more, where that can be done."""
 
 
 @contextlib.contextmanager
 def open_path(path: str, form: Format = "auto", *, exclude: Iterable[str] = ()) -> Iterator[Source]:
-    """Open a directory or a file. The files ``exclude`` are left out: the database itself, say."""
+    """Open a directory, a file or another database. Files in ``exclude`` are left out: the store itself, say."""
+    if form == "auto" and foreign.is_foreign(path):
+        with foreign.open_foreign(path) as other:
+            yield _foreign_source(other)
+        return
     status = os.stat(path)
     if form == "tree" or (form == "auto" and stat.S_ISDIR(status.st_mode)):
         yield _tree_source(tree.scan(path, exclude=exclude))
         return
     with open(path, "rb") as stream:
-        size_bytes = status.st_size if stat.S_ISREG(status.st_mode) else None
-        yield Source(read(stream, form), size_bytes, stream.tell if size_bytes else lambda: 0)
+        size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        yield Source(read(stream, form), size, stream.tell if size else lambda: 0)
 
 
 def read(stream: BinaryIO, form: Format = "auto") -> Iterator[Row]:
@@ -64,6 +71,18 @@ def batches(entries: Iterable[Row], count_max: int, bytes_max: int = BATCH_BYTES
             batch, size = [], 0
     if batch:
         yield batch
+
+
+def _foreign_source(other: foreign.Foreign) -> Source:
+    read_entries = 0
+
+    def entries() -> Iterator[Row]:
+        nonlocal read_entries
+        for row in other.rows():
+            read_entries += row.key is not None
+            yield row
+
+    return Source(entries(), other.count, lambda: read_entries, other.skipped, other.rows)
 
 
 def _tree_source(found: tree.Tree) -> Source:

@@ -73,18 +73,18 @@ def test_a_file_is_followed_by_its_position(tmp_path: Path) -> None:
     path = tmp_path / "in"
     path.write_bytes(jsonl.encode_line((b"k", b"v")) * 3)
     with source.open_path(str(path)) as opened:
-        assert opened.size_bytes == path.stat().st_size
-        positions = [opened.position_bytes() for _ in opened.entries]
-        assert opened.position_bytes() == opened.size_bytes
+        assert opened.size == path.stat().st_size
+        positions = [opened.position() for _ in opened.entries]
+        assert opened.position() == opened.size
     assert positions == sorted(positions)
 
 
 def test_a_directory_is_a_tree(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"four")
     with source.open_path(str(tmp_path)) as opened:
-        assert opened.size_bytes == 4
+        assert opened.size == 4
         assert list(opened.entries) == [Row(b"file", b"four")]
-        assert opened.position_bytes() == 4
+        assert opened.position() == 4
     with pytest.raises(NotADirectoryError), source.open_path(str(tmp_path / "file"), "tree"):
         pass
 
