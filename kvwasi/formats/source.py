@@ -33,7 +33,7 @@ class Source:
 
 @contextlib.contextmanager
 def open_path(path: str, form: Format = "auto", *, exclude: Iterable[str] = ()) -> Iterator[Source]:
-    """Open a directory, a file or another database. Files in ``exclude`` are left out: the store itself, say."""
+    """Open a directory, a file or another database. Files in ``exclude`` are left out."""
     if form == "auto" and foreign.is_foreign(path):
         with foreign.open_foreign(path) as other:
             yield _foreign_source(other)
