@@ -1,0 +1,270 @@
+"""Stores, transactions, snapshots and tables for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from kvwasi import opening
+from kvwasi.aio.lane import Lane, Lease
+from kvwasi.aio.series import AsyncSeries
+from kvwasi.aio.verbs import AsyncEntries, AsyncReads
+from kvwasi.errors import ClosedError
+
+if TYPE_CHECKING:
+    from kvwasi.backup import Backup
+    from kvwasi.series import Retention
+    from kvwasi.snapshot import Snapshot
+    from kvwasi.store import Stats, Store, StrPath, SyncMode
+
+T = TypeVar("T")
+_READERS = 4  # threads
+
+
+def open(path: StrPath, flag: opening.Flag = "c", **options: Any) -> _Opening:
+    """Open a database: ``async with aio.open(path) as store``, or ``store = await aio.open(path)``.
+
+    Arguments and errors are those of :func:`kvwasi.open`.
+    """
+    return _Opening(path, flag, options)
+
+
+class _Opening:
+    """An opening that is still to be awaited."""
+
+    def __init__(self, path: StrPath, flag: opening.Flag, options: dict[str, Any]) -> None:
+        self._arguments = path, flag
+        self._options = options
+        self._store: AsyncStore | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncStore]:
+        return self._open().__await__()
+
+    async def _open(self) -> AsyncStore:
+        loop = asyncio.get_running_loop()
+        opened = loop.run_in_executor(None, lambda: opening.open(*self._arguments, **self._options))
+        try:
+            return AsyncStore(await asyncio.shield(opened))
+        except asyncio.CancelledError:
+            opened.add_done_callback(_close_opened)  # nobody else would
+            raise
+
+    async def __aenter__(self) -> AsyncStore:
+        self._store = await self._open()
+        return self._store
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._store is not None
+        await self._store.close()
+
+
+def _close_opened(opened: asyncio.Future[Store]) -> None:
+    if not opened.cancelled() and opened.exception() is None:
+        opened.result().close()
+
+
+class AsyncTable(AsyncEntries):
+    """A named table; made by ``table`` of a store, a transaction or (to be read) a snapshot."""
+
+    def __init__(self, of: AsyncReads, name: str | bytes, *, create: bool = True) -> None:
+        self._of = of
+        self._name = name
+        self._options = {} if isinstance(of, AsyncSnapshot) else {"create": create}
+
+    async def _read(self, do: Callable[[Any], T]) -> T:
+        return await self._of._read(lambda of: do(of.table(self._name, **self._options)))
+
+    async def _write(self, do: Callable[[Any], T]) -> T:
+        if not isinstance(self._of, AsyncEntries):
+            raise TypeError("a snapshot cannot be changed")
+        return await self._of._write(lambda of: do(of.table(self._name, **self._options)))
+
+
+class AsyncSnapshot(AsyncReads):
+    """One moment of a store; made by :meth:`AsyncStore.snapshot`, for ``async with``."""
+
+    def __init__(self, store: AsyncStore) -> None:
+        self._store = store
+        self._snapshot: Snapshot | None = None
+
+    async def _read(self, do: Callable[[Any], T]) -> T:
+        if self._snapshot is None:
+            raise ClosedError("the snapshot is not open: use it with `async with`")
+        return await self._store._read(lambda _: do(self._snapshot))
+
+    def table(self, name: str | bytes) -> AsyncTable:
+        """A table as it was at that moment."""
+        return AsyncTable(self, name)
+
+    def series(self, name: str | bytes) -> AsyncSeries:
+        """A time series as it was at that moment."""
+        return AsyncSeries(self, name)
+
+    async def __aenter__(self) -> Self:
+        self._snapshot = await self._store._read(lambda store: store.snapshot())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._snapshot is not None:
+            self._snapshot.close()  # waits for nothing
+
+
+class AsyncTransaction(AsyncEntries):
+    """Several changes that happen together or not at all; made by :meth:`AsyncStore.transaction`.
+
+    It is open within ``async with``, and commits at its end, or rolls back when the block raises or is
+    cancelled. One is open at a time: others, and writes of the store itself, wait for it.
+    """
+
+    def __init__(self, store: AsyncStore, options: dict[str, Any]) -> None:
+        self._store = store
+        self._options = options
+        self._lease: Lease | None = None
+
+    async def _write(self, do: Callable[[Any], T]) -> T:
+        if self._lease is None:
+            raise ClosedError("the transaction is not open: use it with `async with`")
+        found: T = await self._lease.submit(do)
+        return found
+
+    _read = _write
+
+    def table(self, name: str | bytes, *, create: bool = True) -> AsyncTable:
+        """A named table as this transaction sees it."""
+        return AsyncTable(self, name, create=create)
+
+    def series(self, name: str | bytes, *, retention: Retention | None = None) -> AsyncSeries:
+        """A time series as this transaction sees it."""
+        return AsyncSeries(self, name, retention)
+
+    async def tables(self) -> list[str]:
+        """The names of the tables, in order."""
+        return await self._read(lambda transaction: transaction.tables())
+
+    async def drop_table(self, name: str | bytes) -> None:
+        """Remove a table and all that is in it."""
+        await self._write(lambda transaction: transaction.drop_table(name))
+
+    async def __aenter__(self) -> Self:
+        lease = self._store._lane.lease(**self._options)
+        try:
+            await asyncio.shield(lease.answer.future)
+        except asyncio.CancelledError:
+            lease.jobs.put((None, Lease.DROP))  # when it comes to it
+            raise
+        self._lease = lease
+        weakref.finalize(self, lease.jobs.put, (None, Lease.DROP)).atexit = False  # of one that is never left
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        lease, self._lease = self._lease, None
+        assert lease is not None
+        await asyncio.shield(lease.submit(Lease.KEEP if kind is None else Lease.DROP))
+
+
+class AsyncStore(AsyncEntries):
+    """An open database for tasks of any event loops; made by :func:`open`.
+
+    Writes of many tasks become one commit as long as they wait for each other's flush: each returns when its
+    own is on disk. Reads are made by a few threads.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lane = Lane(store)
+        self._pool = ThreadPoolExecutor(_READERS, "kvwasi-aio-read")
+        weakref.finalize(self, self._lane.abandon).atexit = False
+
+    async def _read(self, do: Callable[[Any], T]) -> T:
+        if self._lane.closed:
+            raise ClosedError("the store is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._pool, do, self._store)
+
+    async def _write(self, do: Callable[[Any], T]) -> T:
+        found: T = await self._lane.submit(do)
+        return found
+
+    @property
+    def store(self) -> Store:
+        """The plain store. Its calls wait where they are made."""
+        return self._store
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._lane.closed
+
+    def __repr__(self) -> str:
+        return f"<kvwasi.aio.AsyncStore of {self._store!r}>"
+
+    def transaction(self, *, sync: SyncMode | None = None) -> AsyncTransaction:
+        """A transaction, for ``async with``; see :meth:`kvwasi.Store.transaction`."""
+        return AsyncTransaction(self, {"sync": sync})
+
+    def snapshot(self) -> AsyncSnapshot:
+        """The store at one moment, for ``async with``."""
+        return AsyncSnapshot(self)
+
+    def table(self, name: str | bytes, *, create: bool = True) -> AsyncTable:
+        """A named table."""
+        return AsyncTable(self, name, create=create)
+
+    def series(self, name: str | bytes, *, retention: Retention | None = None) -> AsyncSeries:
+        """A time series."""
+        return AsyncSeries(self, name, retention)
+
+    async def tables(self) -> list[str]:
+        """The names of the tables, in order."""
+        return await self._read(lambda store: store.tables())
+
+    async def drop_table(self, name: str | bytes) -> None:
+        """Remove a table and all that is in it."""
+        await self._write(lambda transaction: transaction.drop_table(name))
+
+    async def sync(self) -> None:
+        """Make everything that has been committed durable."""
+        await self._read(lambda store: store.sync())
+
+    async def stats(self) -> Stats:
+        """Sizes and counts."""
+        return await self._read(lambda store: store.stats())
+
+    async def check(self) -> list[Any]:
+        """Read everything and compare it with its checksums, see :meth:`kvwasi.Store.check`."""
+        return await self._read(lambda store: store.check())
+
+    async def compact(self) -> None:
+        """Give dead space back; reads go on."""
+        await self._read(lambda store: store.compact())
+
+    async def backup(self, path: StrPath, *, overwrite: bool = False) -> Backup:
+        """Copy the store into a new database while tasks go on."""
+        return await self._read(lambda store: store.backup(path, overwrite=overwrite))
+
+    async def close(self) -> None:
+        """Do what waits, sync and close. A second call does nothing."""
+        closing = self._lane.close()
+        if closing is not None:
+            await asyncio.shield(closing)
+            self._pool.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+__all__ = ["AsyncSnapshot", "AsyncStore", "AsyncTable", "AsyncTransaction", "open"]
