@@ -11,6 +11,7 @@ b'42'
 from kvwasi import errors as _errors
 from kvwasi.backup import Backup
 from kvwasi.cursor import Cursor
+from kvwasi.duplicates import DuplicatesCursor, DuplicatesReads, DuplicatesTable
 from kvwasi.errors import *  # noqa: F403
 from kvwasi.errors import KvError as error
 from kvwasi.opening import open
@@ -25,6 +26,9 @@ from kvwasi.transaction import Transaction
 __all__ = [
     "Backup",
     "Cursor",
+    "DuplicatesCursor",
+    "DuplicatesReads",
+    "DuplicatesTable",
     "Entry",
     "Problem",
     "RepairReport",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 from kvwasi.engine import _engine
 from kvwasi.errors import NoSuchTableError
@@ -10,6 +10,7 @@ from kvwasi.names import decode_name, names_of_kind, public_name, public_names
 from kvwasi.ranges import OrderedReads
 
 if TYPE_CHECKING:
+    from kvwasi.duplicates import DuplicatesReads
     from kvwasi.series import SeriesReads
     from kvwasi.store import Store
 
@@ -37,17 +38,27 @@ class Snapshot(_engine.SnapshotVerbs, OrderedReads):
     def __repr__(self) -> str:
         return f"<kvwasi.Snapshot of {self._session.path!r}, {'open' if self._usable else 'closed'}>"
 
-    def table(self, name: str | bytes) -> SnapshotTable:
+    @overload
+    def table(self, name: str | bytes, *, dupsort: Literal[False] = False) -> SnapshotTable: ...
+    @overload
+    def table(self, name: str | bytes, *, dupsort: Literal[True]) -> DuplicatesReads: ...
+
+    def table(self, name: str | bytes, *, dupsort: bool = False) -> SnapshotTable | DuplicatesReads:
         """A table as it was at that moment.
 
         Raises:
             NoSuchTableError: there was none of that name.
         """
+        if dupsort:
+            from kvwasi.duplicates import DuplicatesReads
+
+            return DuplicatesReads(self, name)
         return SnapshotTable(self, public_name(name))
 
-    def tables(self) -> list[str]:
+    def tables(self, *, dupsort: bool = False) -> list[str]:
         """The names of the tables that there were, in order."""
-        return public_names(self._table_names())
+        names = self._table_names()
+        return names_of_kind("dupsort", names) if dupsort else public_names(names)
 
     def series(self, name: str | bytes) -> SeriesReads:
         """A time series as it was at that moment, to be read; empty if there was none of that name."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 
 from kvwasi import defaults as _defaults
 from kvwasi.cursor import Cursor
+from kvwasi.duplicates import DuplicatesTable
 from kvwasi.engine import _engine
 from kvwasi.errors import KvError
 from kvwasi.names import names_of_kind, public_name, public_names
@@ -288,32 +289,44 @@ class Store(_engine.StoreVerbs, OrderedEntries):
 
     # --- tables ---
 
-    def table(self, name: str | bytes, *, create: bool = True) -> Table:
+    @overload
+    def table(self, name: str | bytes, *, create: bool = True, dupsort: Literal[False] = False) -> Table: ...
+    @overload
+    def table(self, name: str | bytes, *, create: bool = True, dupsort: Literal[True]) -> DuplicatesTable: ...
+
+    def table(
+        self, name: str | bytes, *, create: bool = True, dupsort: bool = False
+    ) -> Table | DuplicatesTable:
         """A named table: a mapping of its own in the same file.
 
         Args:
-            name: 1 to 1023 bytes as UTF-8; the first is not NUL.
+            name: 1 to 1023 bytes as UTF-8; the first is not NUL. With ``dupsort`` 1 to 1014.
             create: whether its first write makes it if it is not there; until then it reads as empty.
+            dupsort: a table in which a key has any number of values, see
+                :class:`kvwasi.DuplicatesTable`. Names of these are apart from those of others.
 
         Raises:
             NoSuchTableError: it is not there, and ``create`` is false. A table that has been dropped raises
                 it from every method.
             KeyEmptyError, KeyTooLargeError, ReservedNameError: the name is none for a table.
         """
+        if dupsort:
+            return DuplicatesTable(self, name, create=create)
         return Table(self, public_name(name), create=create)
 
-    def tables(self) -> list[str]:
+    def tables(self, *, dupsort: bool = False) -> list[str]:
         """The names of the tables, in order. The store itself, the default table, has none."""
-        return public_names(self._table_names())
+        names = self._table_names()
+        return names_of_kind("dupsort", names) if dupsort else public_names(names)
 
-    def drop_table(self, name: str | bytes) -> None:
+    def drop_table(self, name: str | bytes, *, dupsort: bool = False) -> None:
         """Remove a table and all that is in it, in one transaction.
 
         Raises:
             NoSuchTableError: there is none of that name.
         """
         with self.transaction() as transaction:
-            transaction.drop_table(name)
+            transaction.drop_table(name, dupsort=dupsort)
 
     # --- time series ---
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
+from kvwasi.duplicates import DuplicatesTable
 from kvwasi.engine import _engine
 from kvwasi.errors import NoSuchTableError
 from kvwasi.names import (
@@ -55,25 +56,36 @@ class Transaction(_engine.TransactionVerbs, OrderedEntries):
         """
         return Savepoint(self)
 
-    def table(self, name: str | bytes, *, create: bool = True) -> Table:
+    @overload
+    def table(self, name: str | bytes, *, create: bool = True, dupsort: Literal[False] = False) -> Table: ...
+    @overload
+    def table(self, name: str | bytes, *, create: bool = True, dupsort: Literal[True]) -> DuplicatesTable: ...
+
+    def table(
+        self, name: str | bytes, *, create: bool = True, dupsort: bool = False
+    ) -> Table | DuplicatesTable:
         """A named table as this transaction sees it, see :meth:`Store.table`; ends with the transaction."""
+        if dupsort:
+            return DuplicatesTable(self, name, create=create)
         return Table(self, public_name(name), create=create)
 
-    def tables(self) -> list[str]:
+    def tables(self, *, dupsort: bool = False) -> list[str]:
         """The names of the tables, in order."""
-        return public_names(self._table_names())
+        names = self._table_names()
+        return names_of_kind("dupsort", names) if dupsort else public_names(names)
 
-    def drop_table(self, name: str | bytes) -> None:
+    def drop_table(self, name: str | bytes, *, dupsort: bool = False) -> None:
         """Remove a table and all that is in it.
 
         Raises:
             NoSuchTableError: there is none of that name.
         """
-        raw = public_name(name)
+        encoded = encode_name(name)
+        raw = reserved_name("dupsort", encoded) if dupsort else public_name(name)
         try:
             self._drop(raw)
         except NoSuchTableError:
-            raise NoSuchTableError(f"there is no table {decode_name(raw)!r}") from None
+            raise NoSuchTableError(f"there is no table {decode_name(encoded)!r}") from None
 
     def series(self, name: str | bytes, *, retention: Retention | None = None) -> Series:
         """A time series as this transaction sees it, see :meth:`Store.series`."""

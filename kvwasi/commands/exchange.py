@@ -102,9 +102,11 @@ def dump(
         target(store, table, create=False)  # tells before the output is made
         with open_output(output, database) as stream:
             try:
-                transfer.dump(store, stream, form.value, table)
+                left_out = transfer.dump(store, stream, form.value, table)
             except transfer.TableNameError as error:
                 raise console.DataError(f"{database}: {error}") from None
+    if left_out:
+        console.tell(f"{left_out} time series are not in it: the format cannot carry them")
 
 
 @contextlib.contextmanager

@@ -20,7 +20,8 @@ from kvwasi.crashcheck.pool import Lost, run_tasks
 from kvwasi.crashcheck.record import mode_of, scratch_directory
 from kvwasi.crashcheck.recorder import Fault, Recorder
 from kvwasi.crashcheck.run import Run
-from kvwasi.crashcheck.workloads import WORKLOADS, Step, steps_of
+from kvwasi.crashcheck.steps import Step
+from kvwasi.crashcheck.workloads import WORKLOADS, steps_of
 from kvwasi.wasi.trace import StorageCall, watch_new_hosts
 
 __all__ = ["FaultPlan", "FaultReport", "FaultRun", "reproduce_fault", "run_faults"]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from kvwasi.crashcheck.engines import Database, Engine, Mode
 from kvwasi.crashcheck.history import History, UnexpectedContentsError
-from kvwasi.crashcheck.workloads import Step, Workload, steps_of
+from kvwasi.crashcheck.steps import Step, Workload
+from kvwasi.crashcheck.workloads import steps_of
 
 __all__ = ["Run"]
 

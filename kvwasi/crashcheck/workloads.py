@@ -17,69 +17,22 @@ durable.
 What follows from it: power cuts in every mode at every event, failing flushes, and recovery cut again.
 """
 
-import os
 import random
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kvwasi.crashcheck.engines import change, everything
+from kvwasi.crashcheck.engines import change
 from kvwasi.crashcheck.history import Change, Model, UnexpectedContentsError, apply, in_table, is_in_table
-from kvwasi.defaults import complete, reset
-from kvwasi.names import reserved_name
+from kvwasi.crashcheck.layers import defaults, duplicates, series
+from kvwasi.crashcheck.steps import Step, Workload, does, key_of, some_change, value_of
 
-_DEFAULTS = reserved_name("defaults")
-
-__all__ = ["WORKLOADS", "Step", "Workload", "does", "steps_of"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing to do: ``verb`` is a method of :class:`kvwasi.crashcheck.run.Run`."""
-
-    verb: str
-    changes: Sequence[Change] = ()
-    lane: int = 0
-    do: Callable[[Any], object] | None = None
-    """What makes the changes, when it is not a plain transaction; called with the :class:`kvwasi.Store`."""
-
-
-Steps = Callable[[random.Random], Iterator[Step]]
-
-
-@dataclass(frozen=True)
-class Workload:
-    """Steps, of which those before the first ``trace`` only prepare: no power cut happens in them.
-
-    ``cut``: it is one for power cuts.
-    """
-
-    name: str
-    steps: Steps
-    lanes: int = 1
-    engines: Sequence[str] = ("kvwasi", "lmdb")
-    cut: bool = True
-
-
-def does(do: Callable[[Any], object], changes: Sequence[Change] = ()) -> Step:
-    """One commit of the store that is more than puts and deletes, or (without changes) none at all."""
-    return Step("commit" if changes else "act", changes, do=do)
-
-
-def _key(number: int, lane: int = 0) -> bytes:
-    return b"%d/key-%05d" % (lane, number)
-
-
-def _value(chance: random.Random, size: int) -> bytes:
-    """Half compressible, and never the same twice."""
-    return chance.randbytes(size - size // 2) + bytes(size // 2)
+__all__ = ["WORKLOADS", "steps_of"]
 
 
 def single(chance: random.Random) -> Iterator[Step]:
     """Fifty puts, from a database that is not there yet."""
     for number in range(50):
-        yield Step("commit", [(_key(number), _value(chance, 100))])
+        yield Step("commit", [(key_of(number), value_of(chance, 100))])
         if number % 10 == 9:
             yield Step("sync")
 
@@ -88,49 +41,44 @@ def mixed(chance: random.Random) -> Iterator[Step]:
     """Transactions of 1 to 300 changes, deletes, rollbacks, syncs, closing and opening again."""
     for number in range(40):
         many = chance.choice((1, 1, 1, 2, 3, 10, 30, 300))
-        yield Step("commit", [_change(chance, 60, (0, 1, 20, 100, 700)) for _ in range(many)])
+        yield Step("commit", [some_change(chance, 60, (0, 1, 20, 100, 700)) for _ in range(many)])
         if number % 6 == 2:
             yield Step("sync")
         if number % 9 == 4:
-            yield Step("roll_back", [_change(chance, 60, (100, 3000)) for _ in range(20)])
+            yield Step("roll_back", [some_change(chance, 60, (100, 3000)) for _ in range(20)])
         if number % 13 == 7:
-            yield Step("durable_commit", [_change(chance, 60, (100,))])
+            yield Step("durable_commit", [some_change(chance, 60, (100,))])
         if number % 15 == 8:
             yield Step("reopen")
 
 
-def _change(chance: random.Random, keys: int, sizes: Sequence[int]) -> Change:
-    key = _key(chance.randrange(keys))
-    return (key, None) if chance.random() < 0.3 else (key, _value(chance, chance.choice(sizes)))
-
-
 def bulk(chance: random.Random) -> Iterator[Step]:
     """A transaction of ten thousand records between small ones."""
-    yield Step("commit", [(_key(1), b"before")])
-    yield Step("commit", [(_key(number), b"%d" % number) for number in range(10_000)])
-    yield Step("commit", [(_key(2), b"between")])
-    yield Step("commit", [(_key(number), None) for number in range(20, 10_000)])
+    yield Step("commit", [(key_of(1), b"before")])
+    yield Step("commit", [(key_of(number), b"%d" % number) for number in range(10_000)])
+    yield Step("commit", [(key_of(2), b"between")])
+    yield Step("commit", [(key_of(number), None) for number in range(20, 10_000)])
     yield Step("sync")
-    yield Step("commit", [(_key(3), b"after")])
+    yield Step("commit", [(key_of(3), b"after")])
 
 
 def large(chance: random.Random) -> Iterator[Step]:
     """Values around the limit of those that stand in the log, and above a sector."""
     for size in (65_000, 65_536, 65_537, 200_000, 300, 300_000, 65_537, 600_000, 70_000):
-        yield Step("commit", [(_key(chance.randrange(6)), _value(chance, size))])
+        yield Step("commit", [(key_of(chance.randrange(6)), value_of(chance, size))])
         if chance.random() < 0.3:
-            yield Step("commit", [_change(chance, 6, (10, 70_000)) for _ in range(3)])
+            yield Step("commit", [some_change(chance, 6, (10, 70_000)) for _ in range(3)])
         if chance.random() < 0.3:
             yield Step("sync")
     yield Step("reopen")
-    yield Step("commit", [(_key(number), None) for number in range(6)])
-    yield Step("commit", [(_key(7), _value(chance, 100_000))])
+    yield Step("commit", [(key_of(number), None) for number in range(6)])
+    yield Step("commit", [(key_of(7), value_of(chance, 100_000))])
 
 
 def grow(chance: random.Random) -> Iterator[Step]:
     """Sectors that fill up, one after the other, by commits of some size."""
     for number in range(30):
-        yield Step("commit", [(_key(number % 7), _value(chance, chance.randrange(20_000, 50_000)))])
+        yield Step("commit", [(key_of(number % 7), value_of(chance, chance.randrange(20_000, 50_000)))])
         if number % 8 == 5:
             yield Step("sync")
 
@@ -138,14 +86,16 @@ def grow(chance: random.Random) -> Iterator[Step]:
 def collect(chance: random.Random) -> Iterator[Step]:
     """Overwriting until sectors are emptied, what lives in them is moved, and they are used again."""
     for number in range(14):
-        yield Step("commit", [(_key(number), _value(chance, 3000))])
+        yield Step("commit", [(key_of(number), value_of(chance, 3000))])
         for _ in range(6):
-            yield Step("commit", [(_key(20 + chance.randrange(4)), _value(chance, 50_000))])
+            yield Step("commit", [(key_of(20 + chance.randrange(4)), value_of(chance, 50_000))])
         yield Step("reopen")  # with a checkpoint, because so much is to be replayed
     yield Step("trace")
     for number in range(28):
         keys = [20 + chance.randrange(4) for _ in range(1 + number % 2)]
-        yield Step("commit", [(_key(key), _value(chance, chance.randrange(20_000, 60_000))) for key in keys])
+        yield Step(
+            "commit", [(key_of(key), value_of(chance, chance.randrange(20_000, 60_000))) for key in keys]
+        )
         if number % 7 == 6:
             yield Step("sync")
         if number % 9 == 8:
@@ -155,30 +105,34 @@ def collect(chance: random.Random) -> Iterator[Step]:
 def sweep(chance: random.Random) -> Iterator[Step]:
     """The same with large values, whose sectors are emptied another way."""
     for number in range(15):
-        yield Step("commit", [(_key(chance.randrange(3)), _value(chance, chance.randrange(66_000, 150_000)))])
+        yield Step(
+            "commit", [(key_of(chance.randrange(3)), value_of(chance, chance.randrange(66_000, 150_000)))]
+        )
         if number % 3 == 2:
-            yield Step("commit", [(_key(9), _value(chance, 60_000)) for _ in range(5)])
+            yield Step("commit", [(key_of(9), value_of(chance, 60_000)) for _ in range(5)])
             yield Step("reopen")
     yield Step("trace")
     for number in range(16):
-        yield Step("commit", [(_key(chance.randrange(3)), _value(chance, chance.randrange(66_000, 150_000)))])
+        yield Step(
+            "commit", [(key_of(chance.randrange(3)), value_of(chance, chance.randrange(66_000, 150_000)))]
+        )
         if number % 5 == 4:
             yield Step("sync")
         if number % 8 == 7:
-            yield Step("commit", [(_key(9), _value(chance, 60_000)) for _ in range(5)])
+            yield Step("commit", [(key_of(9), value_of(chance, 60_000)) for _ in range(5)])
             yield Step("reopen")
-    yield Step("commit", [(_key(1), b"last")])
+    yield Step("commit", [(key_of(1), b"last")])
 
 
 def checkpoints(chance: random.Random) -> Iterator[Step]:
     """So much log that checkpoints begin by themselves, among commits that change nodes meanwhile."""
-    yield Step("commit", [(_key(number), _value(chance, 30)) for number in range(400)])
+    yield Step("commit", [(key_of(number), value_of(chance, 30)) for number in range(400)])
     for _ in range(17):
-        yield Step("commit", [(_key(chance.randrange(6)), _value(chance, 60_000)) for _ in range(2)])
+        yield Step("commit", [(key_of(chance.randrange(6)), value_of(chance, 60_000)) for _ in range(2)])
     yield Step("trace")
     for number in range(14):
-        yield Step("commit", [(_key(chance.randrange(6)), _value(chance, 60_000))])
-        yield Step("commit", [_change(chance, 400, (10, 40)) for _ in range(1 + number)])
+        yield Step("commit", [(key_of(chance.randrange(6)), value_of(chance, 60_000))])
+        yield Step("commit", [some_change(chance, 400, (10, 40)) for _ in range(1 + number)])
         if number % 5 == 4:
             yield Step("sync")
 
@@ -187,11 +141,11 @@ def compaction(chance: random.Random) -> Iterator[Step]:
     """Compaction among commits, with and without large values."""
     for number in range(5):
         for _ in range(4):
-            yield Step("commit", [_change(chance, 12, (10, 1000, 30_000, 70_000))])
+            yield Step("commit", [some_change(chance, 12, (10, 1000, 30_000, 70_000))])
         if number % 2:
             yield Step("sync")
         yield Step("compact")
-    yield Step("commit", [(_key(1), b"last")])
+    yield Step("commit", [(key_of(1), b"last")])
     yield Step("reopen")
 
 
@@ -210,22 +164,22 @@ def reopening(chance: random.Random) -> Iterator[Step]:
     for number in range(12):
         yield Step("reopen")
         for _ in range(number % 4):
-            yield Step("commit", [_change(chance, 9, (0, 100, 5000))])
+            yield Step("commit", [some_change(chance, 9, (0, 100, 5000))])
 
 
 def groups(chance: random.Random) -> Iterator[Step]:
     """Commits that wait for one flush together, as those of many threads do."""
     for _ in range(12):
         for _ in range(chance.randrange(1, 6)):
-            yield Step("commit", [_change(chance, 30, (10, 500, 9000))])
-        yield Step("durable_commit", [_change(chance, 30, (10, 500))])
+            yield Step("commit", [some_change(chance, 30, (10, 500, 9000))])
+        yield Step("durable_commit", [some_change(chance, 30, (10, 500))])
 
 
 def threads(chance: random.Random) -> Iterator[Step]:
     """Commits of three threads, each begun while the flush of another is under way."""
     for _ in range(10):
         for lane in range(3):
-            yield Step("commit_in_thread", [(_key(chance.randrange(9), lane), _value(chance, 200))], lane)
+            yield Step("commit_in_thread", [(key_of(chance.randrange(9), lane), value_of(chance, 200))], lane)
         yield Step("join_threads")
 
 
@@ -234,10 +188,12 @@ def tables(chance: random.Random) -> Iterator[Step]:
     now: Model = {}
     for number in range(36):
         names = chance.sample((b"one", b"two", b"three"), 1 + number % 3)
-        changes: list[Change] = [_change(chance, 9, (10, 300))]
+        changes: list[Change] = [some_change(chance, 9, (10, 300))]
         for name in names:
             changes += [(in_table(name), b"")]
-            changes += [(in_table(name, _key(chance.randrange(9))), _value(chance, 200)) for _ in range(3)]
+            changes += [
+                (in_table(name, key_of(chance.randrange(9))), value_of(chance, 200)) for _ in range(3)
+            ]
         if number % 6 == 5:
             changes = [(key, None) for key in now if is_in_table(key, names[0])]
             if changes:
@@ -262,7 +218,7 @@ def verbs(chance: random.Random) -> Iterator[Step]:
         table.increment("n", total - int(table.get("n", b"0")))
 
     for number in range(36):
-        key, value = _key(chance.randrange(12)), _value(chance, 200)
+        key, value = key_of(chance.randrange(12)), value_of(chance, 200)
         if number % 3 == 0:
             yield does(
                 lambda store, key=key, value=value: store.put(key, value, expect=store.get(key)),  # type: ignore[misc]
@@ -273,84 +229,13 @@ def verbs(chance: random.Random) -> Iterator[Step]:
             yield does(lambda store, number=number: count_to(store, number), changes)  # type: ignore[misc]
         else:
             first = chance.randrange(10)
-            bounds = {"start": _key(first), "stop": _key(first + 3)}
+            bounds = {"start": key_of(first), "stop": key_of(first + 3)}
             yield does(
                 lambda store, bounds=bounds: store.delete_range(**bounds),  # type: ignore[misc]
-                [(_key(one), None) for one in range(first, first + 3)],
+                [(key_of(one), None) for one in range(first, first + 3)],
             )
         if number % 9 == 8:
             yield Step("sync")
-
-
-def defaults(chance: random.Random) -> Iterator[Step]:
-    """Defaults that are completed as programs get newer, and that everything is reset to, once and again."""
-    own: Model = {}
-    for version in range(1, 13):
-        given = {_key(chance.randrange(30)): _value(chance, 300) for _ in range(version)}
-        noted = [(in_table(_DEFAULTS), b""), (in_table(_DEFAULTS, b"version"), b"%d" % version)]
-        changes: list[Change] = [(key, value) for key, value in given.items() if key not in own]
-        do = complete
-        if version % 4 == 0:
-            changes = [(key, given.get(key)) for key in own | given]
-            do = reset
-        yield does(
-            lambda store, do=do, given=given, version=version: do(store, given, version),  # type: ignore[misc]
-            [*changes, *noted],
-        )
-        apply(changes, own)
-        for _ in range(2):
-            changes = [_change(chance, 30, (10, 500))]
-            yield Step("commit", changes)
-            apply(changes, own)
-        if version % 5 == 0:
-            yield Step("sync")
-
-
-def series(chance: random.Random) -> Iterator[Step]:
-    """Time series: appends, one and many, into blocks and out of them; statuses, retention, cleaning.
-
-    What each leaves behind is found out by doing the same to a store of its own.
-    """
-    import kvwasi
-
-    kept = kvwasi.Retention(count=400)
-    with (
-        tempfile.TemporaryDirectory() as place,
-        kvwasi.open(os.path.join(place, "shadow.kv"), sync="none") as shadow,
-    ):
-        before: Model = {}
-        last = {b"a": -1, b"b": -1}
-        for number in range(60):
-            name = chance.choice((b"a", b"a", b"b"))
-            verb = chance.choice(("append", "append", "append_many", "set_status"))
-            last_time = last[name]
-            if verb == "set_status":
-                when, status = chance.randrange(max(last_time, 1)), chance.randrange(4)
-                arguments: tuple[Any, ...] = (when, kvwasi.Status(status))
-            else:
-                many = 1 if verb == "append" else chance.choice((3, 60, 200, 300))
-                times = [last_time + 1 + 3 * n for n in range(many)]
-                values = [float(at) if name == b"a" else chance.randbytes(at % 40) for at in times]
-                last[name] = times[-1]
-                arguments = (values[0], times[0]) if verb == "append" else (values, times)
-
-            def do(store: Any, name: bytes = name, verb: str = verb, arguments: Any = arguments) -> None:
-                getattr(store.series(name, retention=kept), verb)(*arguments)
-
-            if number in (25, 50):
-
-                def do(store: Any, name: bytes = name) -> None:  # type: ignore[misc]
-                    store.series(name, retention=kept).clean()
-
-            do(shadow)
-            after = dict(everything(shadow))
-            changes = [(key, after.get(key)) for key in before.keys() | after.keys()]
-            yield does(do, sorted(change for change in changes if before.get(change[0]) != change[1]))
-            before = after
-            if number % 15 == 14:
-                yield Step("sync")
-            if number == 40:
-                yield Step("reopen")
 
 
 def savepoints(chance: random.Random) -> Iterator[Step]:
@@ -366,9 +251,10 @@ def savepoints(chance: random.Random) -> Iterator[Step]:
             change(transaction, kept[len(kept) // 2 :])
 
     for number in range(18):
-        kept = [(_key(chance.randrange(30)), _value(chance, 300)) for _ in range(2 + number)]
+        kept = [(key_of(chance.randrange(30)), value_of(chance, 300)) for _ in range(2 + number)]
         undone = [
-            (_key(chance.randrange(30)), _value(chance, chance.choice((10, 4000, 66_000)))) for _ in range(4)
+            (key_of(chance.randrange(30)), value_of(chance, chance.choice((10, 4000, 66_000))))
+            for _ in range(4)
         ]
         yield does(lambda store, kept=kept, undone=undone: partly(store, kept, undone), kept)  # type: ignore[misc]
         if number % 7 == 6:
@@ -390,15 +276,15 @@ def snapshots(chance: random.Random) -> Iterator[Step]:
         held.clear()
 
     for number in range(4):
-        yield Step("commit", [(_key(30 + number), _value(chance, 3000))])
+        yield Step("commit", [(key_of(30 + number), value_of(chance, 3000))])
         for _ in range(6):
-            yield Step("commit", [(_key(chance.randrange(4)), _value(chance, 50_000))])
+            yield Step("commit", [(key_of(chance.randrange(4)), value_of(chance, 50_000))])
         yield Step("reopen")
     yield Step("trace")
     for number in range(48):
         if number % 8 == 0:
             yield does(take)
-        yield Step("commit", [(_key(chance.randrange(4)), _value(chance, 56_000))])
+        yield Step("commit", [(key_of(chance.randrange(4)), value_of(chance, 56_000))])
         if number % 16 == 15:
             yield does(release)
             yield Step("reopen")
@@ -408,7 +294,7 @@ def snapshots(chance: random.Random) -> Iterator[Step]:
 def copies(chance: random.Random) -> Iterator[Step]:
     """Backups, and repairs into a new file, among commits: the copies are whole or not there."""
     for number in range(1, 25):
-        yield Step("commit", [_change(chance, 30, (10, 400, 20_000))])
+        yield Step("commit", [some_change(chance, 30, (10, 400, 20_000))])
         if number in (5, 11, 21):
             yield Step("backup")
         if number == 16:
@@ -419,38 +305,38 @@ def copies(chance: random.Random) -> Iterator[Step]:
 
 def faults(chance: random.Random) -> Iterator[Step]:
     """A bit of everything, briefly: each of its calls fails in turn."""
-    yield Step("commit", [(_key(1), _value(chance, 100))])
-    yield Step("commit", [_change(chance, 12, (10, 3000)) for _ in range(20)])
-    yield Step("commit", [(_key(2), _value(chance, 70_000))])
+    yield Step("commit", [(key_of(1), value_of(chance, 100))])
+    yield Step("commit", [some_change(chance, 12, (10, 3000)) for _ in range(20)])
+    yield Step("commit", [(key_of(2), value_of(chance, 70_000))])
     yield Step("sync")
-    yield Step("roll_back", [_change(chance, 12, (100, 66_000)) for _ in range(5)])
+    yield Step("roll_back", [some_change(chance, 12, (100, 66_000)) for _ in range(5)])
     for number in range(5):
-        yield Step("commit", [(_key(number), _value(chance, 60_000))])
+        yield Step("commit", [(key_of(number), value_of(chance, 60_000))])
     yield Step("compact")
     yield Step("backup")
-    yield Step("commit", [(in_table(b"one", _key(1)), _value(chance, 100)), (in_table(b"one"), b"")])
-    yield Step("durable_commit", [(_key(3), _value(chance, 100))])
+    yield Step("commit", [(in_table(b"one", key_of(1)), value_of(chance, 100)), (in_table(b"one"), b"")])
+    yield Step("durable_commit", [(key_of(3), value_of(chance, 100))])
     yield Step("reopen")
-    yield Step("commit", [(_key(2), None)])
-    yield Step("commit", [(_key(4), _value(chance, 300))])
+    yield Step("commit", [(key_of(2), None)])
+    yield Step("commit", [(key_of(4), value_of(chance, 300))])
 
 
 def small(chance: random.Random) -> Iterator[Step]:
     """A small database that was written, changed and closed: what damage is done to."""
     for _ in range(12):
-        yield Step("commit", [_change(chance, 40, (10, 100, 400)) for _ in range(6)])
+        yield Step("commit", [some_change(chance, 40, (10, 100, 400)) for _ in range(6)])
     yield Step("compact")
-    yield Step("commit", [(_key(40), _value(chance, 66_000))])
-    yield Step("commit", [(_key(41), b"last")])
+    yield Step("commit", [(key_of(40), value_of(chance, 66_000))])
+    yield Step("commit", [(key_of(41), b"last")])
 
 
 def tiny(chance: random.Random) -> Iterator[Step]:
     """As little as has a log, an index and a superblock of a later checkpoint: every bit of it is flipped."""
-    yield Step("commit", [(_key(number), _value(chance, 30)) for number in range(8)])
-    yield Step("commit", [(_key(1), None)])
+    yield Step("commit", [(key_of(number), value_of(chance, 30)) for number in range(8)])
+    yield Step("commit", [(key_of(1), None)])
     yield Step("compact")
-    yield Step("commit", [(_key(2), b"again")])
-    yield Step("commit", [(_key(3), None), (_key(9), _value(chance, 50))])
+    yield Step("commit", [(key_of(2), b"again")])
+    yield Step("commit", [(key_of(3), None), (key_of(9), value_of(chance, 50))])
 
 
 WORKLOADS: dict[str, Workload] = {
@@ -472,6 +358,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("tables", tables, engines=("kvwasi",)),
         Workload("verbs", verbs, engines=("kvwasi",)),
         Workload("defaults", defaults, engines=("kvwasi",)),
+        Workload("duplicates", duplicates, engines=("kvwasi",)),
         Workload("series", series, engines=("kvwasi",)),
         Workload("savepoints", savepoints, engines=("kvwasi",)),
         Workload("snapshots", snapshots, engines=("kvwasi",)),

@@ -13,6 +13,8 @@ class Row(NamedTuple):
     value: bytes
     table: bytes | None = None
     """None: the store's own entries."""
+    dupsort: bool = False
+    """It is one of the values of the key, in a table with duplicates."""
 
 
 class FormatError(ValueError):

@@ -73,9 +73,10 @@ def _lmdb(path: str) -> Iterator[Foreign]:
 
             def rows() -> Iterator[Row]:
                 for name, database in databases:
+                    dupsort = bool(database.flags(transaction)["dupsort"])
                     if name is not None:
-                        yield Row(None, b"", name)
-                    yield from _lmdb_rows(transaction, name, database, named)
+                        yield Row(None, b"", name, dupsort)
+                    yield from _lmdb_rows(transaction, name, database, named, dupsort)
 
             total = sum(transaction.stat(database)["entries"] for _, database in databases)
             yield Foreign(total - len(named), rows)
@@ -93,16 +94,17 @@ def _lmdb_databases(lmdb: Any, environment: Any, transaction: Any) -> Iterator[t
                 yield bytes(name), environment.open_db(bytes(name), txn=transaction, create=False)
 
 
-def _lmdb_rows(transaction: Any, name: bytes | None, database: Any, named: set[bytes]) -> Iterator[Row]:
+def _lmdb_rows(
+    transaction: Any, name: bytes | None, database: Any, named: set[bytes], dupsort: bool
+) -> Iterator[Row]:
     before = None
     for key, value in transaction.cursor(database):
         if name is None and key in named:
             continue
-        if key == before:
-            which = "the main database" if name is None else f"the database {name!r}"
-            raise ForeignError(f"{which} has several values for the key {key!r}, a store has one")
+        if key == before and name is None:
+            raise ForeignError(f"the main database has several values for the key {key!r}, a store has one")
         before = key
-        yield Row(key, value, name)
+        yield Row(key, value, name, dupsort and name is not None)
 
 
 # --- SQLite ---

@@ -43,8 +43,11 @@ def write(
     form: Form = "bytevalue",
     map_bytes: int,
     table: bytes | None = None,
+    dupsort: bool = False,
 ) -> int:
     """Write ``entries``, of ``table``, and return how many there were; ``map_bytes`` is mdb_load's map.
+
+    With ``dupsort`` a key may come several times, each time with another value.
 
     Raises:
         ValueError: the table's name has a line end, which the format cannot carry.
@@ -53,7 +56,8 @@ def write(
         raise ValueError(f"the format cannot carry the table {table!r}")
     encode = binascii.hexlify if form == "bytevalue" else _escape
     database = b"" if table is None else b"database=%b\n" % table
-    header = f"type=btree\nmapsize={map_bytes}\nHEADER=END\n".encode("ascii")
+    several = "dupsort=1\n" if dupsort else ""
+    header = f"type=btree\nmapsize={map_bytes}\n{several}HEADER=END\n".encode("ascii")
     stream.write(b"VERSION=3\nformat=%b\n" % form.encode("ascii") + database + header)
     count = 0
     for count, (key, value) in enumerate(entries, 1):  # noqa: B007
@@ -67,15 +71,15 @@ def read(stream: BinaryIO) -> Iterator[Row]:
     lines = enumerate(stream, 1)
     header: Iterator[tuple[int, bytes]] | None = lines
     while header is not None:
-        form, table = _read_header(header)
+        form, table, dupsort = _read_header(header)
         if table is not None:
-            yield Row(None, b"", table)
-        yield from _read_data(lines, binascii.unhexlify if form == "bytevalue" else _unescape, table)
+            yield Row(None, b"", table, dupsort)
+        yield from _read_data(lines, binascii.unhexlify if form == "bytevalue" else _unescape, table, dupsort)
         header = _next_header(lines)
 
 
 def _read_data(
-    lines: Iterator[tuple[int, bytes]], decode: Callable[[bytes], bytes], table: bytes | None
+    lines: Iterator[tuple[int, bytes]], decode: Callable[[bytes], bytes], table: bytes | None, dupsort: bool
 ) -> Iterator[Row]:
     key: bytes | None = None
     number = 0
@@ -91,7 +95,7 @@ def _read_data(
         if key is None:
             key = data
         else:
-            yield Row(key, data, table)
+            yield Row(key, data, table, dupsort)
             key = None
     else:
         raise FormatError(number + 1, "the input ends before DATA=END")
@@ -99,9 +103,9 @@ def _read_data(
         raise FormatError(number, "a key without a value")
 
 
-def _read_header(lines: Iterator[tuple[int, bytes]]) -> tuple[str, bytes | None]:
-    """The format of the data, and the name of the database if it has one."""
-    form, table = "bytevalue", None
+def _read_header(lines: Iterator[tuple[int, bytes]]) -> tuple[str, bytes | None, bool]:
+    """The format of the data, the name of the database if it has one, whether keys have several values."""
+    form, table, dupsort = "bytevalue", None, 0
     start = number = 0
     for number, line in lines:
         start = start or number
@@ -112,7 +116,11 @@ def _read_header(lines: Iterator[tuple[int, bytes]]) -> tuple[str, bytes | None]
         if number == start and name != "VERSION":
             raise FormatError(number, "does not begin with VERSION=3")
         if (name, value) == ("HEADER", "END"):
-            return form, table
+            if dupsort and table is None:
+                raise FormatError(dupsort, "several values for one key (duplicates) need a named table")
+            return form, table, dupsort > 0
+        if name in ("duplicates", "dupsort") and value == "1":
+            dupsort = number
         if name == "format":
             form = value
         if name == "database":
@@ -131,8 +139,6 @@ def _header_problem(name: str, value: str) -> str | None:
         return f"format {value} is not known"
     if name == "type" and value not in ("btree", "hash"):
         return f"a database of type {value} has no keys to load"
-    if name in ("duplicates", "dupsort") and value != "0":
-        return "several values for one key (duplicates) cannot be loaded"
     return None
 
 

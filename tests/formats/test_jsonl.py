@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvwasi.formats import FormatError, jsonl
+from kvwasi.formats.errors import Row
 
 ENTRIES = st.lists(st.tuples(st.binary(min_size=1, max_size=40), st.binary(max_size=200)))
 
@@ -85,4 +86,4 @@ def test_entries_of_tables(table: bytes, key: bytes, value: bytes) -> None:
         jsonl.encode_table(table) + jsonl.encode_line((key, value), table) + jsonl.encode_line((key, value))
     )
     rows = list(jsonl.read(io.BytesIO(lines)))
-    assert rows == [(None, b"", table), (key, value, table), (key, value, None)]
+    assert rows == [Row(None, b"", table), Row(key, value, table), Row(key, value)]

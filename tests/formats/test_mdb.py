@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kvwasi.formats import FormatError, mdb
+from kvwasi.formats.errors import Row
 
 Entries = list[tuple[bytes, bytes]]
 
@@ -95,7 +96,11 @@ def test_the_map_size_suffices_for_lmdb(keys: int, value_bytes: int, tmp_path: P
         (b"VERSION=4\n", 1, "version 4 of the format is not known"),
         (b"VERSION=3\nformat=morse\n", 2, "format morse is not known"),
         (b"VERSION=3\ntype=recno\n", 2, "a database of type recno has no keys to load"),
-        (b"VERSION=3\nduplicates=1\n", 2, "several values for one key (duplicates) cannot be loaded"),
+        (
+            b"VERSION=3\nduplicates=1\nHEADER=END\n",
+            2,
+            "several values for one key (duplicates) need a named table",
+        ),
         (b"VERSION=3\nHEADER=END\n 6\n", 3, "Odd-length string"),
         (b"VERSION=3\nHEADER=END\n 6g\n", 3, "Non-hexadecimal digit found"),
         (HEADER + b" a\n b", 6, "neither data behind a space nor DATA=END"),
@@ -133,10 +138,18 @@ def test_named_databases() -> None:
     mdb.write([], stream, form="print", map_bytes=1 << 20, table=b"empty")
     rows = list(mdb.read(io.BytesIO(stream.getvalue())))
     assert rows == [
-        (b"a", b"1", None),
-        (None, b"", b"t=\xff"),
-        (b"b", b"2", b"t=\xff"),
-        (None, b"", b"empty"),
+        Row(b"a", b"1"),
+        Row(None, b"", b"t=\xff"),
+        Row(b"b", b"2", b"t=\xff"),
+        Row(None, b"", b"empty"),
     ]
+
+
+def test_several_values_for_a_key() -> None:
+    stream, pairs = io.BytesIO(), [(b"a", b"1"), (b"a", b"2")]
+    mdb.write(pairs, stream, map_bytes=1 << 20, table=b"t", dupsort=True)
+    assert b"dupsort=1\n" in stream.getvalue()
+    rows = list(mdb.read(io.BytesIO(stream.getvalue())))
+    assert rows == [Row(None, b"", b"t", True), *(Row(*pair, b"t", True) for pair in pairs)]
     with pytest.raises(ValueError, match="cannot carry"):
         mdb.write([], stream, map_bytes=1 << 20, table=b"a\nb")

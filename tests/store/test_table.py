@@ -300,7 +300,7 @@ def test_reserved_tables_are_not_listed_but_copied(store: kvwasi.Store, path: Pa
     written = store.backup(copy)
     assert (written.tables, written.keys) == (1, 1)
     dumped = io.BytesIO()
-    transfer.dump(store, dumped, "mdb")
+    transfer.dump(store, dumped, "jsonl")
     dumped.seek(0)
     with kvwasi.open(copy, "r") as backed_up, kvwasi.open(path.with_name("loaded.kv")) as loaded:
         assert list(transfer.load(loaded, source.read(io.BufferedReader(dumped)), 10)) == [2]
