@@ -15,6 +15,7 @@ from kvwasi.duplicates import DuplicatesCursor, DuplicatesReads, DuplicatesTable
 from kvwasi.errors import *  # noqa: F403
 from kvwasi.errors import KvError as error
 from kvwasi.opening import open
+from kvwasi.peeking import peek
 from kvwasi.repair import RepairReport, repair
 from kvwasi.savepoint import Savepoint
 from kvwasi.series import Entry, Retention, Series, SeriesReads, Status
@@ -45,6 +46,7 @@ __all__ = [
     "Transaction",
     "error",
     "open",
+    "peek",
     "repair",
     *_errors.__all__,
 ]

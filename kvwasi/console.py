@@ -97,7 +97,7 @@ def run(command: Callable[[], Any]) -> None:
     try:
         _prepare()
         code = command() or 0
-        _flush()
+        flush()
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except Exception as error:
@@ -113,7 +113,8 @@ def _prepare() -> None:
     os.close(descriptor)
 
 
-def _flush() -> None:
+def flush() -> None:
+    """Hand over what was written so far."""
     if sys.stdout is None:
         return
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "ClosedError",
     "CorruptionError",
+    "DatabaseBusyError",
     "DatabaseExistsError",
     "DatabaseLockedError",
     "DiskFullError",
@@ -119,6 +120,10 @@ class DatabaseLockedError(KvError):
         super().__init__(message)
         self.path = path
         self.pids = pids
+
+
+class DatabaseBusyError(KvError, TimeoutError):
+    """Another process changed the database faster than it could be read beside it."""
 
 
 class DatabaseExistsError(KvError, FileExistsError):

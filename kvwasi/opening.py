@@ -19,6 +19,7 @@ _READ_ONLY, _CREATE, _REPLACE = 1, 2, 4
 _FLAGS = {"r": _READ_ONLY, "w": 0, "c": _CREATE, "n": _CREATE | _REPLACE}
 _SECTOR_BYTES_MIN, _SECTOR_BYTES_MAX = 256 << 10, 64 << 20
 _CACHE_BYTES_MIN, _CACHE_BYTES_MAX = 4 << 20, 2 << 30
+_PEEK_CACHE_BYTES = 64 << 20
 _INTERVAL_MS_MAX = 24 * 60 * 60 * 1000
 
 
@@ -117,11 +118,9 @@ def open(
     handle = Handle()
     try:
         handle.lock = lock = acquire(path, flag)
-        handle.session = _engine.Session(
+        handle.session = _session(
             lock.path,
-            os.fsencode(os.path.dirname(lock.path)),
-            b"/" + os.fsencode(os.path.basename(lock.path)),
-            flags=_FLAGS[flag],
+            flag,
             sector_bytes=sector_bytes,
             cache_bytes=cache_bytes,
             durable=sync == "commit",
@@ -139,4 +138,35 @@ def open(
         raise
 
 
-__all__ = ["Flag", "acquire", "open"]
+def _session(real_path: str, flag: Flag, **options: Any) -> _engine.Session:
+    return _engine.Session(
+        real_path,
+        os.fsencode(os.path.dirname(real_path)),
+        b"/" + os.fsencode(os.path.basename(real_path)),
+        flags=_FLAGS[flag],
+        **options,
+    )
+
+
+def open_unlocked(real_path: str) -> Store:
+    """Open a database to be read, whoever writes it meanwhile: what is read is only right if nobody had used
+    again what it lies in, see :mod:`kvwasi.peeking`."""
+    module.ensure_loaded()
+    handle = Handle()
+    try:
+        handle.session = _session(
+            real_path,
+            "r",
+            sector_bytes=0,
+            cache_bytes=_PEEK_CACHE_BYTES,
+            durable=False,
+            interval_ms=0,
+            timeout=None,
+        )
+        return Store(handle.session, handle, "none")
+    except BaseException:
+        handle.close()
+        raise
+
+
+__all__ = ["Flag", "acquire", "open", "open_unlocked"]

@@ -3,8 +3,9 @@
 import binascii
 import contextlib
 import os
+from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TypeVar
 
 import typer
 
@@ -12,6 +13,9 @@ from kvwasi import console
 
 if TYPE_CHECKING:
     from kvwasi import Store, Table
+
+
+T = TypeVar("T")
 
 
 class KeyFormat(StrEnum):
@@ -77,6 +81,13 @@ def open_store(database: str, flag: Literal["r", "w", "c"]) -> "Store":
     import kvwasi
 
     return kvwasi.open(database, flag)
+
+
+def look(database: str, read: "Callable[[Store], T]") -> "T":
+    """What a short read finds, also in a database that another process is writing."""
+    import kvwasi
+
+    return kvwasi.peek(database, read)
 
 
 def target(store: "Store", table: str | None, *, create: bool = True) -> "Store | Table":

@@ -13,6 +13,7 @@ from kvwasi.commands.arguments import (
     KeyFormat,
     KeyFormatOption,
     TableOption,
+    look,
     open_output,
     open_store,
     parse,
@@ -67,8 +68,7 @@ def get(
 ) -> int:
     """Write a key's value to standard output, as it is."""
     raw_key = parse(key, key_format, "KEY")
-    with open_store(database, "r") as store:
-        value = target(store, table, create=False).get(raw_key)
+    value = look(database, lambda store: target(store, table, create=False).get(raw_key))
     if value is None:
         return console.complain(console.EXIT_NO, f"{database}: no key {key}")
     if json:
@@ -114,11 +114,14 @@ def list_(
     ranges: dict[str, Any] = {
         name: parse(text, key_format, f"--{name}") for name, text in bounds.items() if text is not None
     }
+    if count:
+        found = look(
+            database, lambda store: len(target(store, table, create=False).keys(**ranges, limit=limit))
+        )
+        console.write(b"%d\n" % found)
+        return
     with open_store(database, "r") as store:
         entries = target(store, table, create=False)
-        if count:
-            console.write(b"%d\n" % len(entries.keys(**ranges, limit=limit)))
-            return
         if not values:
             for key in entries.keys(**ranges, reverse=reverse, limit=limit):
                 console.write(jsonl.encode_key(key) if json else show(key, key_format) + b"\n")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kvwasi import console
-from kvwasi.commands.arguments import Database, Json, open_output, open_store
+from kvwasi.commands.arguments import Database, Json, look, open_output, open_store
 from kvwasi.commands.times import TIMES_HELP, parse_duration, parse_time
 
 if TYPE_CHECKING:
@@ -138,10 +138,7 @@ def list_(
         opened = _existing(store, series)
         items = opened.items(*_range(start, stop), status=_status(status), reverse=reverse)
         for time, value in islice(items, limit):
-            if json:
-                console.write(_json_line(time, value, time_format))
-            else:
-                console.write(_shown(time, time_format).encode() + b"\t" + _plain(value) + b"\n")
+            console.write(show_entry(time, value, form=time_format, as_json=json))
 
 
 def count(
@@ -153,8 +150,8 @@ def count(
     json: Json = False,
 ) -> None:
     """Print how many entries there are; takes as long for millions as for a few."""
-    with open_store(database, "r") as store:
-        found = _existing(store, series).count(*_range(start, stop), status=_status(status))
+    bounds, wanted = _range(start, stop), _status(status)
+    found = look(database, lambda store: _existing(store, series).count(*bounds, status=wanted))
     if json:
         console.write_json({"entries": found})
     else:
@@ -351,6 +348,13 @@ def _print_names(store: "Store", *, as_json: bool) -> None:
             continue
         opened = store.series(name)
         console.write_json({"series": name, "values": opened.kind, "entries": opened.count()})
+
+
+def show_entry(time: int, value: Any, *, form: TimeFormat, as_json: bool) -> bytes:
+    """An entry as a line."""
+    if as_json:
+        return _json_line(time, value, form)
+    return _shown(time, form).encode() + b"\t" + _plain(value) + b"\n"
 
 
 def _shown(time: int, form: TimeFormat) -> str:

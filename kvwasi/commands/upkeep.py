@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kvwasi import console
-from kvwasi.commands.arguments import Database, Json, complete_table, open_store
+from kvwasi.commands.arguments import Database, Json, complete_table, look, open_store
 
 # What stats says of the numbers whose names do not say it all.
 _STATS_WORDS = {
@@ -37,14 +37,12 @@ def tables(database: Database, json: Json = False) -> None:
     from kvwasi.formats import jsonl
     from kvwasi.names import encode_name
 
-    with open_store(database, "r") as store:
-        for name in store.tables():
-            if not json:
-                console.write(encode_name(name) + b"\n")
-                continue
-            console.write_json(
-                jsonl.encode_member("table", encode_name(name)) | {"keys": len(store.table(name))}
-            )
+    found = look(database, lambda store: [(name, len(store.table(name))) for name in store.tables()])
+    for name, keys in found:
+        if json:
+            console.write_json(jsonl.encode_member("table", encode_name(name)) | {"keys": keys})
+        else:
+            console.write(encode_name(name) + b"\n")
 
 
 def drop_table(
@@ -61,8 +59,7 @@ def drop_table(
 
 def stats(database: Database, json: Json = False) -> None:
     """Print what is known of a database: keys, bytes, sectors, commits, and what each number means."""
-    with open_store(database, "r") as store:
-        facts = asdict(store.stats())
+    facts = asdict(look(database, lambda store: store.stats()))
     console.write_facts(facts, as_json=json, words=_STATS_WORDS)
 
 

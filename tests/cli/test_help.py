@@ -23,6 +23,7 @@ COMMANDS = [
     "compact",
     "backup",
     "repair",
+    "watch",
     "run",
     "bench",
     "crashtest",
