@@ -1,4 +1,4 @@
-"""``kvwasi put``, ``get``, ``delete``, ``list``: single entries and ranges of keys."""
+"""``kvwasi put``, ``get``, ``delete``, ``incr``, ``list``: single entries and ranges of keys."""
 
 import os
 from typing import Annotated, Any
@@ -93,6 +93,20 @@ def delete(
     return console.complain(console.EXIT_NO, f"{database}: no key {key}")
 
 
+def incr(
+    database: Database,
+    key: Key,
+    by: Annotated[int, typer.Option(help="What to add; may be negative.")] = 1,
+    default: Annotated[int, typer.Option(help="What to begin with if the key is not there.")] = 0,
+    key_format: KeyFormatOption = KeyFormat.TEXT,
+    table: TableOption = None,
+) -> None:
+    """Add to a number, which is stored as decimal text, and print the sum. Creates the database."""
+    with open_store(database, "c") as store:
+        total = target(store, table).increment(parse(key, key_format, "KEY"), by, default=default)
+    console.write(b"%d\n" % total)
+
+
 def list_(
     database: Database,
     prefix: Annotated[str | None, typer.Option(help="Only keys that begin so.")] = None,
@@ -135,6 +149,6 @@ def list_(
 
 def mount(app: typer.Typer) -> None:
     """Make them commands of ``app``."""
-    for command in (put, get, delete):
+    for command in (put, get, delete, incr):
         app.command(epilog=console.EXIT_CODES_HELP)(command)
     app.command("list", epilog=console.EXIT_CODES_HELP)(list_)

@@ -94,6 +94,16 @@ def test_stats(kv) -> None:
     assert upkeep._STATS_WORDS.keys() <= facts.keys()
 
 
+def test_incr(kv) -> None:
+    assert kv("incr", "a.kv", "n").stdout == b"1\n"
+    assert kv("incr", "a.kv", "n", "--by", "-5").stdout == b"-4\n"
+    assert kv("incr", "a.kv", "m", "--by", "2", "--default", "40", "-t", "t").stdout == b"42\n"
+    assert kv("get", "a.kv", "n").stdout == b"-4"
+    kv("put", "a.kv", "word", "x")
+    assert b"no whole number" in kv("incr", "a.kv", "word", code=3).stderr
+    assert b"64 bits" in kv("incr", "a.kv", "n", "--by", str(1 << 70), code=3).stderr
+
+
 def test_tables(kv) -> None:
     kv("put", "a.kv", "k", "plain")
     kv("put", "a.kv", "k", "of users", "--table", "users")

@@ -13,6 +13,7 @@ COMMANDS = [
     "put",
     "get",
     "delete",
+    "incr",
     "list",
     "load",
     "dump",
