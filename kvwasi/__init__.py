@@ -14,6 +14,7 @@ from kvwasi.cursor import Cursor
 from kvwasi.duplicates import DuplicatesCursor, DuplicatesReads, DuplicatesTable
 from kvwasi.errors import *  # noqa: F403
 from kvwasi.errors import KvError as error
+from kvwasi.expiring import ExpiringTable
 from kvwasi.opening import open
 from kvwasi.peeking import peek
 from kvwasi.repair import RepairReport, repair
@@ -31,6 +32,7 @@ __all__ = [
     "DuplicatesReads",
     "DuplicatesTable",
     "Entry",
+    "ExpiringTable",
     "Problem",
     "RepairReport",
     "Retention",

@@ -42,6 +42,20 @@ def public_names(names: Iterable[bytes]) -> list[str]:
     return [decode_name(name) for name in names if not name.startswith(_RESERVED)]
 
 
+def check_kinds(dupsort: bool, expires: bool) -> None:
+    """Refuse what no table is."""
+    if dupsort and expires:
+        raise ValueError("a table has either duplicates or entries that expire")
+
+
+def table_names(names: Iterable[bytes], dupsort: bool, expires: bool) -> list[str]:
+    """The names of the tables of a kind."""
+    check_kinds(dupsort, expires)
+    if dupsort or expires:
+        return names_of_kind("dupsort" if dupsort else "expires", names)
+    return public_names(names)
+
+
 def names_of_kind(kind: str, names: Iterable[bytes]) -> list[str]:
     """Of these tables, what :func:`reserved_name` was told of those of a kind."""
     prefix = reserved_name(kind)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from kvwasi.engine import _engine
 from kvwasi.errors import NoSuchTableError
-from kvwasi.names import decode_name, names_of_kind, public_name, public_names
+from kvwasi.names import check_kinds, decode_name, names_of_kind, public_name, table_names
 from kvwasi.ranges import OrderedReads
 
 if TYPE_CHECKING:
     from kvwasi.duplicates import DuplicatesReads
+    from kvwasi.expiring import ExpiringTable
     from kvwasi.series import SeriesReads
     from kvwasi.store import Store
 
@@ -42,23 +43,31 @@ class Snapshot(_engine.SnapshotVerbs, OrderedReads):
     def table(self, name: str | bytes, *, dupsort: Literal[False] = False) -> SnapshotTable: ...
     @overload
     def table(self, name: str | bytes, *, dupsort: Literal[True]) -> DuplicatesReads: ...
+    @overload
+    def table(self, name: str | bytes, *, expires: Literal[True]) -> ExpiringTable: ...
 
-    def table(self, name: str | bytes, *, dupsort: bool = False) -> SnapshotTable | DuplicatesReads:
+    def table(
+        self, name: str | bytes, *, dupsort: bool = False, expires: bool = False
+    ) -> SnapshotTable | DuplicatesReads | ExpiringTable:
         """A table as it was at that moment.
 
         Raises:
             NoSuchTableError: there was none of that name.
         """
+        check_kinds(dupsort, expires)
         if dupsort:
             from kvwasi.duplicates import DuplicatesReads
 
             return DuplicatesReads(self, name)
+        if expires:
+            from kvwasi.expiring import ExpiringTable
+
+            return ExpiringTable(self, name)
         return SnapshotTable(self, public_name(name))
 
-    def tables(self, *, dupsort: bool = False) -> list[str]:
+    def tables(self, *, dupsort: bool = False, expires: bool = False) -> list[str]:
         """The names of the tables that there were, in order."""
-        names = self._table_names()
-        return names_of_kind("dupsort", names) if dupsort else public_names(names)
+        return table_names(self._table_names(), dupsort, expires)
 
     def series(self, name: str | bytes) -> SeriesReads:
         """A time series as it was at that moment, to be read; empty if there was none of that name."""

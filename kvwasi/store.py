@@ -18,7 +18,8 @@ from kvwasi.cursor import Cursor
 from kvwasi.duplicates import DuplicatesTable
 from kvwasi.engine import _engine
 from kvwasi.errors import KvError
-from kvwasi.names import names_of_kind, public_name, public_names
+from kvwasi.expiring import ExpiringTable
+from kvwasi.names import check_kinds, names_of_kind, public_name, table_names
 from kvwasi.ranges import Data, OrderedEntries
 from kvwasi.snapshot import Snapshot
 from kvwasi.table import Table
@@ -293,10 +294,12 @@ class Store(_engine.StoreVerbs, OrderedEntries):
     def table(self, name: str | bytes, *, create: bool = True, dupsort: Literal[False] = False) -> Table: ...
     @overload
     def table(self, name: str | bytes, *, create: bool = True, dupsort: Literal[True]) -> DuplicatesTable: ...
+    @overload
+    def table(self, name: str | bytes, *, create: bool = True, expires: Literal[True]) -> ExpiringTable: ...
 
     def table(
-        self, name: str | bytes, *, create: bool = True, dupsort: bool = False
-    ) -> Table | DuplicatesTable:
+        self, name: str | bytes, *, create: bool = True, dupsort: bool = False, expires: bool = False
+    ) -> Table | DuplicatesTable | ExpiringTable:
         """A named table: a mapping of its own in the same file.
 
         Args:
@@ -304,29 +307,35 @@ class Store(_engine.StoreVerbs, OrderedEntries):
             create: whether its first write makes it if it is not there; until then it reads as empty.
             dupsort: a table in which a key has any number of values, see
                 :class:`kvwasi.DuplicatesTable`. Names of these are apart from those of others.
+            expires: a table whose entries may expire, see :class:`kvwasi.ExpiringTable`; likewise.
 
         Raises:
             NoSuchTableError: it is not there, and ``create`` is false. A table that has been dropped raises
                 it from every method.
             KeyEmptyError, KeyTooLargeError, ReservedNameError: the name is none for a table.
         """
+        check_kinds(dupsort, expires)
         if dupsort:
             return DuplicatesTable(self, name, create=create)
+        if expires:
+            return ExpiringTable(self, name, create=create)
         return Table(self, public_name(name), create=create)
 
-    def tables(self, *, dupsort: bool = False) -> list[str]:
-        """The names of the tables, in order. The store itself, the default table, has none."""
-        names = self._table_names()
-        return names_of_kind("dupsort", names) if dupsort else public_names(names)
+    def tables(self, *, dupsort: bool = False, expires: bool = False) -> list[str]:
+        """The names of the tables, in order; with ``dupsort`` or ``expires`` of those of that kind.
 
-    def drop_table(self, name: str | bytes, *, dupsort: bool = False) -> None:
+        The store itself, the default table, has none.
+        """
+        return table_names(self._table_names(), dupsort, expires)
+
+    def drop_table(self, name: str | bytes, *, dupsort: bool = False, expires: bool = False) -> None:
         """Remove a table and all that is in it, in one transaction.
 
         Raises:
             NoSuchTableError: there is none of that name.
         """
         with self.transaction() as transaction:
-            transaction.drop_table(name, dupsort=dupsort)
+            transaction.drop_table(name, dupsort=dupsort, expires=expires)
 
     # --- time series ---
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Literal, overload
 
 from kvwasi.duplicates import DuplicatesTable
 from kvwasi.engine import _engine
 from kvwasi.errors import NoSuchTableError
+from kvwasi.expiring import ExpiringTable
 from kvwasi.names import (
+    check_kinds,
     decode_name,
     encode_name,
     names_of_kind,
     public_name,
-    public_names,
     reserved_name,
+    table_names,
 )
 from kvwasi.ranges import OrderedEntries
 from kvwasi.savepoint import Savepoint
@@ -60,32 +63,40 @@ class Transaction(_engine.TransactionVerbs, OrderedEntries):
     def table(self, name: str | bytes, *, create: bool = True, dupsort: Literal[False] = False) -> Table: ...
     @overload
     def table(self, name: str | bytes, *, create: bool = True, dupsort: Literal[True]) -> DuplicatesTable: ...
+    @overload
+    def table(self, name: str | bytes, *, create: bool = True, expires: Literal[True]) -> ExpiringTable: ...
 
     def table(
-        self, name: str | bytes, *, create: bool = True, dupsort: bool = False
-    ) -> Table | DuplicatesTable:
+        self, name: str | bytes, *, create: bool = True, dupsort: bool = False, expires: bool = False
+    ) -> Table | DuplicatesTable | ExpiringTable:
         """A named table as this transaction sees it, see :meth:`Store.table`; ends with the transaction."""
+        check_kinds(dupsort, expires)
         if dupsort:
             return DuplicatesTable(self, name, create=create)
+        if expires:
+            return ExpiringTable(self, name, create=create)
         return Table(self, public_name(name), create=create)
 
-    def tables(self, *, dupsort: bool = False) -> list[str]:
+    def tables(self, *, dupsort: bool = False, expires: bool = False) -> list[str]:
         """The names of the tables, in order."""
-        names = self._table_names()
-        return names_of_kind("dupsort", names) if dupsort else public_names(names)
+        return table_names(self._table_names(), dupsort, expires)
 
-    def drop_table(self, name: str | bytes, *, dupsort: bool = False) -> None:
+    def drop_table(self, name: str | bytes, *, dupsort: bool = False, expires: bool = False) -> None:
         """Remove a table and all that is in it.
 
         Raises:
             NoSuchTableError: there is none of that name.
         """
+        check_kinds(dupsort, expires)
         encoded = encode_name(name)
-        raw = reserved_name("dupsort", encoded) if dupsort else public_name(name)
+        kind = "dupsort" if dupsort else "expires" if expires else None
         try:
-            self._drop(raw)
+            self._drop(public_name(name) if kind is None else reserved_name(kind, encoded))
         except NoSuchTableError:
             raise NoSuchTableError(f"there is no table {decode_name(encoded)!r}") from None
+        if expires:
+            with contextlib.suppress(NoSuchTableError):
+                self._drop(reserved_name("due", encoded))
 
     def series(self, name: str | bytes, *, retention: Retention | None = None) -> Series:
         """A time series as this transaction sees it, see :meth:`Store.series`."""

@@ -60,7 +60,7 @@ def dump(store: Store, stream: BinaryIO, form: Form, table: str | None = None) -
     for name, of in tables:
         several = isinstance(of, DuplicatesTable)
         mdb.write(of.items(), stream, form=how, map_bytes=map_bytes, table=name, dupsort=several)
-    return 0 if table else len(store.series_names())
+    return 0 if table else len(store.series_names()) + len(store.tables(expires=True))
 
 
 def load(store: Store, rows: Iterable[Row], batch: int, table: str | None = None) -> Iterator[int]:

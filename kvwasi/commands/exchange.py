@@ -106,7 +106,7 @@ def dump(
             except transfer.TableNameError as error:
                 raise console.DataError(f"{database}: {error}") from None
     if left_out:
-        console.tell(f"{left_out} time series are not in it: the format cannot carry them")
+        console.tell(f"{left_out} time series or tables that expire are left out: the format has none")
 
 
 @contextlib.contextmanager

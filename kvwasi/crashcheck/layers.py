@@ -1,4 +1,4 @@
-"""Workloads of what lies upon tables: defaults, duplicates, time series."""
+"""Workloads of what lies upon tables: defaults, duplicates, entries that expire, time series."""
 
 import os
 import random
@@ -11,9 +11,10 @@ from kvwasi.crashcheck.history import Change, Model, apply, in_table
 from kvwasi.crashcheck.steps import Step, does, key_of, some_change, value_of
 from kvwasi.defaults import complete, reset
 from kvwasi.duplicates import encode_pair
+from kvwasi.expiring import ExpiringTable
 from kvwasi.names import reserved_name
 
-__all__ = ["defaults", "duplicates", "series"]
+__all__ = ["defaults", "duplicates", "expiring", "series"]
 
 _DEFAULTS = reserved_name("defaults")
 
@@ -69,6 +70,38 @@ def duplicates(chance: random.Random) -> Iterator[Step]:
             sorted(changes),
         )
         if number % 10 == 9:
+            yield Step("sync")
+
+
+def expiring(chance: random.Random) -> Iterator[Step]:
+    """A table whose entries expire, under a clock that each step sets: put, touched, deleted, collected."""
+    entries, due = (reserved_name(kind, b"sessions") for kind in ("expires", "due"))
+    model: dict[bytes, tuple[bytes, int]] = {}  # value and end, of what is stored, expired or not
+    before: Model = {}
+    for number in range(36):
+        now = number * 10**9
+        key, value, ttl = key_of(chance.randrange(12)), value_of(chance, 60), chance.randrange(1, 9)
+
+        def do(store: Any, now: int = now, key: bytes = key, value: bytes = value, ttl: int = ttl) -> None:
+            ExpiringTable(store, "sessions", clock=lambda: now).put(key, value, ttl=ttl)
+
+        model[key] = value, now + ttl * 10**9
+        collected = sorted((end, old) for old, (_, end) in model.items() if end <= now)[:8]
+        for _, old in collected:
+            del model[old]
+        after: Model = {in_table(entries): b"", in_table(due): b""}
+        for one, (stored, end) in model.items():
+            after[in_table(entries, one)] = end.to_bytes(8, "big") + stored
+            after[in_table(due, end.to_bytes(8, "big") + one)] = b""
+        clock = in_table(due, b"\xff")
+        if collected:
+            after[clock] = now.to_bytes(8, "big")
+        elif clock in before:
+            after[clock] = before[clock]
+        changed = [one for one in before | after if before.get(one) != after.get(one)]
+        yield does(do, [(one, after.get(one)) for one in sorted(changed)])
+        before = after
+        if number % 12 == 11:
             yield Step("sync")
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from kvwasi.crashcheck.engines import change
 from kvwasi.crashcheck.history import Change, Model, UnexpectedContentsError, apply, in_table, is_in_table
-from kvwasi.crashcheck.layers import defaults, duplicates, series
+from kvwasi.crashcheck.layers import defaults, duplicates, expiring, series
 from kvwasi.crashcheck.steps import Step, Workload, does, key_of, some_change, value_of
 
 __all__ = ["WORKLOADS", "steps_of"]
@@ -359,6 +359,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("verbs", verbs, engines=("kvwasi",)),
         Workload("defaults", defaults, engines=("kvwasi",)),
         Workload("duplicates", duplicates, engines=("kvwasi",)),
+        Workload("expiring", expiring, engines=("kvwasi",)),
         Workload("series", series, engines=("kvwasi",)),
         Workload("savepoints", savepoints, engines=("kvwasi",)),
         Workload("snapshots", snapshots, engines=("kvwasi",)),
