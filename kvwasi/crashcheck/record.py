@@ -4,7 +4,7 @@ import os
 import pickle
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kvwasi.crashcheck.engines import ENGINES, Mode
@@ -98,7 +98,8 @@ def record_here(mode: str, workload: str, seed: int, directory: str, fault: Faul
             later.recorder.heal()
 
     plan = WORKLOADS[workload]
-    run = Run(engine, mode_of("kvwasi", mode), directory, plan, mark, tracing, gate, heal)
+    how = replace(mode_of("kvwasi", mode), timed=fault is None)
+    run = Run(engine, how, directory, plan, mark, tracing, gate, heal)
     with watch_new_hosts(later), watch_new_files(later):
         run.all_steps(seed)
     assert later.recorder is not None

@@ -119,7 +119,7 @@ class Run:
 
     def sync(self, step: Step) -> None:
         """Make all durable: by the call, or (with a flusher) by waiting for it."""
-        if self.gate is not None and self.mode.name == "interval":
+        if self.gate is not None and self.mode.name == "interval" and self.mode.timed:
             self._wait_for_flusher()
         else:
             self.database.sync()

@@ -86,6 +86,18 @@ def test_the_same_seed_is_the_same_result() -> None:
     assert other.events != outcomes[0].events or other.states != outcomes[0].states
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("workload", ["mixed", "tables", "compaction"])
+def test_a_run_with_a_failing_flush_is_the_same_each_time(mode: str, workload: str) -> None:
+    traces = []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory(dir=scratch_directory()) as place:
+            made = record("kvwasi", mode, workload, SEED, place, Fault("flush", 3, error=5))
+            shape = [(event.kind, event.file, event.offset, len(event.data)) for event in made.trace.events]
+            traces.append((shape, len(made.errors), made.history.last()))  # ids and salts are random
+    assert traces[0] == traces[1] == traces[2]
+
+
 def test_all_levels_are_reached() -> None:
     outcome = run_plan(Plan("kvwasi", "none", "compaction", SEED, states=400, second=0))
     assert set(outcome.states) == set(LEVELS) - {"L7"}
