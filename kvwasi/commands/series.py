@@ -342,9 +342,11 @@ def _all_parse(texts: list[str], parse: Any) -> bool:
 
 
 def _print_names(store: "Store", *, as_json: bool) -> None:
+    from kvwasi.names import encode_name
+
     for name in store.series_names():
         if not as_json:
-            console.write(name.encode("utf-8", "surrogateescape") + b"\n")
+            console.write(encode_name(name) + b"\n")
             continue
         opened = store.series(name)
         console.write_json({"series": name, "values": opened.kind, "entries": opened.count()})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvwasi.errors import NoSuchTableError
-from kvwasi.names import encode_name, reserved_name
+from kvwasi.names import decode_name, encode_name, reserved_name
 from kvwasi.series import _codec
 from kvwasi.series.layout import KIND_NAMES, Note, Retention, Status, Time, nanoseconds
 from kvwasi.series.view import ANY, ANY_BUT_DELETED, View
@@ -49,7 +49,7 @@ class SeriesReads:
     @property
     def name(self) -> str:
         """Its name."""
-        return self._table_name[len(reserved_name(KIND)) :].decode("utf-8", "surrogateescape")
+        return decode_name(self._table_name[len(reserved_name(KIND)) :])
 
     @property
     def kind(self) -> str | None:
@@ -136,11 +136,7 @@ class SeriesReads:
     def get(self, time: Time) -> Entry | None:
         """The entry of exactly this time, deleted or not; None if there is none."""
         at = nanoseconds(time)
-        return next(self.entries(at, at + 1), None) if at < _codec.TIME_MAX else self.entry_at_the_end(at)
-
-    def entry_at_the_end(self, at: int) -> Entry | None:
-        """The entry of the last time that there can be."""
-        return next(self.entries(at), None)
+        return next(self.entries(at, None if at == _codec.TIME_MAX else at + 1), None)
 
     def first(self) -> tuple[int, Any] | None:
         """The oldest entry that is not deleted; None if there is none."""
