@@ -36,7 +36,7 @@ bool kvs_read_times(const kvs_block *block, int64_t *to);
 bool kvs_read_lengths(const kvs_block *block, uint32_t *to);
 
 static inline unsigned kvs_status(const kvs_block *block, uint32_t index) {
-    return block->statuses == NULL ? 0 : block->statuses[index / 4] >> 2 * (index % 4) & 3;
+    return block->statuses == NULL ? 0 : (unsigned)block->statuses[index / 4] >> 2 * (index % 4) & 3;
 }
 
 /* Bytes that the part before the payload takes at most. */
