@@ -234,6 +234,7 @@ kv_status kv_table_drop(kv_db *db, kv_key name) {
         if (status == KV_AGAIN) return status;
     }
     kv_hash_clear(&db->hash); /* it is asked before the catalog */
+    db->txn.rehashed_count = 0;
     kv_record record = {.type = KV_RECORD_DROP, .table = table, .key = name};
     if (status == KV_OK) status = kv_txn_append(db, &record, NULL);
     if (status == KV_OK) status = kv_tables_flush(db);

@@ -161,6 +161,25 @@ kv_value_ref kv_db_value_ref(const kv_db *db, const kv_file *file, const kv_plac
                           .fd = file->fd};
 }
 
+/* A point read came to this leaf, so others will: put all of its keys into the hash, once. That is some microseconds for a
+ * leaf, and after as many reads as there are leaves most others need no walk. */
+static void learn(kv_db *db, uint32_t table, kv_node *leaf) {
+    static kv_hash_entry entries[KV_NODE_SLOTS_MAX];
+    uint8_t bytes[KV_KEY_MAX];
+    uint32_t count = 0;
+    leaf->learned = db->hash.number;
+    memcpy(bytes, kv_prefix(leaf), leaf->prefix);
+    for (uint32_t i = 0; i < leaf->count; i++) {
+        kv_place place;
+        memcpy(&place, kv_payload(leaf, i), sizeof place);
+        if (kv_log_waiting(db->file, place.offset) != NULL) continue;
+        memcpy(bytes + leaf->prefix, kv_suffix(leaf, i), leaf->slots[i].length);
+        kv_key key = {bytes, leaf->prefix + (uint32_t)leaf->slots[i].length};
+        entries[count++] = (kv_hash_entry){kv_hash_sum(&db->hash, table, key), place.offset - key.length - KV_RECORD_HEADER_BYTES};
+    }
+    kv_hash_put_many(&db->hash, entries, count, 0);
+}
+
 kv_status kv_db_get(kv_db *db, uint32_t table, kv_key key, uint32_t view, kv_value_ref *value) {
     if (db->file->poisoned) return KV_POISONED;
     bool may_guess = view == (KV_VIEW_PUBLISHED | KV_VIEW_MAY_GUESS);
@@ -177,15 +196,21 @@ kv_status kv_db_get(kv_db *db, uint32_t table, kv_key key, uint32_t view, kv_val
     kv_file *file;
     kv_status status = find_root(db, table, view & ~KV_VIEW_MAY_GUESS, &root, &file);
     if (status == KV_OK) status = kv_nodes_ready(file->nodes, KV_HEIGHT_MAX);
-    kv_place place;
-    if (status == KV_OK) status = kv_tree_get(file->nodes, &root, key, &place);
+    kv_path path;
+    if (status == KV_OK) status = kv_tree_find(file->nodes, &root, key, &path);
     if (status == KV_CORRUPT || status == KV_IO) db->error = file->error;
     if (status != KV_OK) return status;
+    kv_node *leaf = kv_node_here(file->nodes, path.steps[0].node);
+    kv_place place;
+    memcpy(&place, kv_payload(leaf, path.steps[0].index), sizeof place);
     *value = kv_db_value_ref(db, file, &place);
     bool settled = db->published.pin == KV_NO_PIN && db->txn.state == KV_TXN_NONE && value->where == KV_WHERE_FILE;
     if (may_guess && settled) {
         kv_hash_fit(&db->hash, root.count);
-        kv_hash_put(&db->hash, table, key, place.offset - key.length - KV_RECORD_HEADER_BYTES, 0);
+        if (leaf->learned != db->hash.number && kv_hash_holds(&db->hash, root.count))
+            learn(db, table, leaf);
+        else
+            kv_hash_put(&db->hash, table, key, place.offset - key.length - KV_RECORD_HEADER_BYTES, 0);
     }
     return KV_OK;
 }

@@ -53,6 +53,7 @@ typedef struct kv_savepoint {
 #define KV_SAVEPOINTS_MAX 64u
 
 /* The write transaction. */
+#define KV_REHASHED_MAX 256u
 typedef struct kv_txn {
     kv_txn_state state;
     kv_state now;
@@ -62,6 +63,8 @@ typedef struct kv_txn {
     uint64_t log_bytes;
     bool has_external;
     uint8_t era; /* of its entries in the hash; 0: its writes drop theirs */
+    kv_hash_entry rehashed[KV_REHASHED_MAX]; /* changes of the hash that wait */
+    uint32_t rehashed_count;
     kv_open_table tables[KV_OPEN_TABLES_MAX];
     uint32_t table_count;
     kv_savepoint savepoints[KV_SAVEPOINTS_MAX]; /* the first is the beginning */

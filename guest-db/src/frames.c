@@ -12,6 +12,7 @@
 
 #define CHUNK_BYTES (KV_FRAMES_PER_CHUNK * KV_NODE_BYTES)
 #define GATHER_PAGES 32u /* written at once where they are neighbours */
+#define BLOCK_CHUNKS_MAX 16u /* allocated at once */
 
 /* What `dirty` says of a frame. A frame that never held a node is not looked at: touching all of a chunk is most of the time
  * that opening a small database takes. */
@@ -26,14 +27,25 @@ static uint8_t **place_of(const kv_nodes *nodes, uint32_t page) {
 }
 
 void kv_frames_destroy(kv_nodes *nodes) {
-    for (uint32_t i = 0; i < KV_CHUNKS_MAX && nodes->chunks[i] != NULL; i++) free(nodes->chunks[i]);
+    for (uint32_t i = 0; i < KV_CHUNKS_MAX && nodes->chunks[i] != NULL; i++)
+        if (nodes->begins_block[i]) free(nodes->chunks[i]);
     free(nodes->dirty);
     free(nodes->free_frames);
     free(nodes->gather);
 }
 
-static kv_status add_chunk(kv_nodes *nodes) {
-    uint32_t chunk = nodes->frames / KV_FRAMES_PER_CHUNK, frames = nodes->frames + KV_FRAMES_PER_CHUNK;
+/* As many again as there are, up to a limit: the system has huge pages only for what lies in one piece. */
+static uint32_t chunks_to_add(const kv_nodes *nodes) {
+    uint32_t chunks = nodes->frames / KV_FRAMES_PER_CHUNK, more = 1;
+    while (more * 2 <= chunks && more * 2 <= BLOCK_CHUNKS_MAX && chunks + more * 2 <= KV_CHUNKS_MAX &&
+           nodes->frames + more * 2 * KV_FRAMES_PER_CHUNK <= nodes->frames_max)
+        more *= 2;
+    return more;
+}
+
+static kv_status add_chunks(kv_nodes *nodes) {
+    uint32_t chunk = nodes->frames / KV_FRAMES_PER_CHUNK, more = chunks_to_add(nodes);
+    uint32_t frames = nodes->frames + more * KV_FRAMES_PER_CHUNK;
     if (chunk >= KV_CHUNKS_MAX) return KV_NO_MEMORY;
     uint8_t *dirty = realloc(nodes->dirty, frames);
     if (dirty == NULL) return KV_NO_MEMORY;
@@ -41,8 +53,12 @@ static kv_status add_chunk(kv_nodes *nodes) {
     uint32_t *free_frames = realloc(nodes->free_frames, frames * sizeof *free_frames);
     if (free_frames == NULL) return KV_NO_MEMORY;
     nodes->free_frames = free_frames;
-    nodes->chunks[chunk] = malloc(CHUNK_BYTES);
-    if (nodes->chunks[chunk] == NULL) return KV_NO_MEMORY;
+    uint8_t *block = malloc(more * CHUNK_BYTES);
+    if (block == NULL) return KV_NO_MEMORY;
+    for (uint32_t i = 0; i < more; i++) {
+        nodes->chunks[chunk + i] = block + i * CHUNK_BYTES;
+        nodes->begins_block[chunk + i] = i == 0;
+    }
     for (uint32_t frame = frames; frame-- > nodes->frames;) {
         nodes->dirty[frame] = UNTOUCHED;
         nodes->free_frames[nodes->free_frame_count++] = frame;
@@ -64,6 +80,7 @@ void kv_frames_take(kv_nodes *nodes, uint32_t page) {
     node->page = page;
     node->frame = frame;
     node->used = 1;
+    node->learned = 0;
     set_dirty(nodes, frame, true);
     *place_of(nodes, page) = (uint8_t *)node;
 }
@@ -100,6 +117,7 @@ static void encode(const kv_file *file, const kv_node *node, uint8_t *to) {
     uint32_t slots_end = KV_NODE_HEADER_BYTES + copy->count * (uint32_t)sizeof(kv_slot);
     memset(to + slots_end, 0, copy->heap - slots_end); /* whatever lay in this memory before */
     copy->used = 0;
+    copy->learned = 0;
     copy->frame = 0;
     copy->sum = kv_page_sum(file, copy->page, to);
 }
@@ -114,7 +132,7 @@ uint8_t *kv_nodes_load(kv_nodes *nodes, uint32_t page) {
     kv_file *file = nodes->file;
     uint64_t offset = (uint64_t)page * KV_PAGE_BYTES;
     nodes->failure = KV_NO_MEMORY;
-    if (nodes->free_frame_count == 0 && add_chunk(nodes) != KV_OK) return NULL;
+    if (nodes->free_frame_count == 0 && add_chunks(nodes) != KV_OK) return NULL;
     uint32_t frame = nodes->free_frames[nodes->free_frame_count - 1];
     kv_node *node = frame_at(nodes, frame);
     nodes->failure = file == NULL ? KV_CORRUPT : kv_file_read(file, offset, node, KV_NODE_BYTES);
@@ -128,6 +146,7 @@ uint8_t *kv_nodes_load(kv_nodes *nodes, uint32_t page) {
     nodes->loads++;
     node->frame = frame;
     node->used = 1;
+    node->learned = 0;
     set_dirty(nodes, frame, false);
     *place_of(nodes, page) = (uint8_t *)node;
     return (uint8_t *)node;
@@ -205,7 +224,7 @@ kv_status kv_nodes_ready(kv_nodes *nodes, uint32_t count) {
     while (nodes->free_frame_count < count) {
         kv_status status = nodes->frames + KV_FRAMES_PER_CHUNK <= nodes->frames_max || nodes->file == NULL ? KV_NOT_FOUND
                                                                                                           : evict(nodes);
-        if (status == KV_NOT_FOUND) status = add_chunk(nodes);
+        if (status == KV_NOT_FOUND) status = add_chunks(nodes);
         if (status != KV_OK) return status;
     }
     return KV_OK;

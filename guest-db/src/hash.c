@@ -16,7 +16,12 @@ void kv_hash_destroy(kv_hash *hash) {
     memset(hash, 0, sizeof *hash);
 }
 
+static void renumber(kv_hash *hash) {
+    if (++hash->number == 0) hash->number = 1;
+}
+
 void kv_hash_clear(kv_hash *hash) {
+    renumber(hash);
     if (hash->buckets > 0) memset(hash->entries, 0, hash->buckets * BUCKET_BYTES);
     memset(hash->dead, 0, sizeof hash->dead);
 }
@@ -33,51 +38,70 @@ void kv_hash_fit(kv_hash *hash, uint64_t keys) {
     hash->block = block;
     hash->entries = (uint64_t *)(((uintptr_t)block + BUCKET_BYTES - 1) & ~(uintptr_t)(BUCKET_BYTES - 1));
     hash->buckets = (uint32_t)(bytes / BUCKET_BYTES - 1);
+    renumber(hash);
     memset(hash->dead, 0, sizeof hash->dead);
 }
 
 static inline uint64_t *bucket_of(const kv_hash *hash, uint64_t sum) {
     return hash->entries + ((sum & UINT32_MAX) * hash->buckets >> 32) * KV_HASH_WAYS;
 }
-static inline uint64_t tag_of(uint64_t sum) { return (sum >> (64 - TAG_BITS)) << ERA_BITS; }
-static inline bool same_tag(uint64_t entry, uint64_t tag) {
-    return entry != 0 && (entry & (((uint64_t)1 << OFFSET_SHIFT) - ((uint64_t)1 << ERA_BITS))) == tag;
+#define TAG_MASK ((((uint64_t)1 << TAG_BITS) - 1) << ERA_BITS)
+/* Never 0, so that an empty place matches none. */
+static inline uint64_t tag_of(uint64_t sum) {
+    uint64_t tag = (sum >> (64 - TAG_BITS)) << ERA_BITS;
+    return tag != 0 ? tag : (uint64_t)1 << ERA_BITS;
+}
+/* The ways of a bucket, a bit each, that have `wanted` under `mask`. Without a branch on what is read: the processor goes on
+ * to the next key while it waits for the bucket. */
+static inline uint32_t ways(const uint64_t *bucket, uint64_t mask, uint64_t wanted) {
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < KV_HASH_WAYS; i++) found |= (uint32_t)((bucket[i] & mask) == wanted) << i;
+    return found;
+}
+static inline uint32_t first_of(uint32_t found) { return (uint32_t)__builtin_ctz(found); }
+
+uint64_t kv_hash_sum(const kv_hash *hash, uint32_t table, kv_key key) {
+    return kv_xxh64(key.data, key.length, hash->seed + table);
 }
 
 uint64_t kv_hash_find(const kv_hash *hash, uint32_t table, kv_key key) {
     if (hash->buckets == 0) return 0;
-    uint64_t sum = kv_xxh64(key.data, key.length, hash->seed + table), tag = tag_of(sum);
+    uint64_t sum = kv_hash_sum(hash, table, key), tag = tag_of(sum);
     const uint64_t *bucket = bucket_of(hash, sum);
-    for (uint32_t i = 0; i < KV_HASH_WAYS; i++) {
-        if (!same_tag(bucket[i], tag)) continue;
-        uint8_t era = (uint8_t)bucket[i];
-        if (era != 0 && (era == hash->hidden || hash->dead[era])) return 0;
-        return (bucket[i] >> OFFSET_SHIFT) << 3;
-    }
-    return 0;
+    uint32_t found = ways(bucket, TAG_MASK, tag);
+    if (found == 0) return 0;
+    uint64_t entry = bucket[first_of(found)];
+    uint8_t era = (uint8_t)entry;
+    return era != 0 && (era == hash->hidden || hash->dead[era]) ? 0 : (entry >> OFFSET_SHIFT) << 3;
+}
+
+static inline void put(const kv_hash *hash, uint64_t sum, uint64_t record, uint8_t era) {
+    uint64_t tag = tag_of(sum), *bucket = bucket_of(hash, sum);
+    uint32_t same = ways(bucket, TAG_MASK, tag), empty = ways(bucket, UINT64_MAX, 0);
+    uint32_t at = (uint32_t)(sum >> 32) % KV_HASH_WAYS; /* in a full bucket: any */
+    if (empty != 0) at = first_of(empty);
+    if (same != 0) at = first_of(same); /* one entry a tag: what is dropped by tag is gone */
+    bucket[at] = record < OFFSET_LIMIT && record % 8 == 0 ? (record >> 3) << OFFSET_SHIFT | tag | era : 0;
 }
 
 void kv_hash_put(kv_hash *hash, uint32_t table, kv_key key, uint64_t record, uint8_t era) {
+    if (hash->buckets > 0) put(hash, kv_hash_sum(hash, table, key), record, era);
+}
+
+void kv_hash_put_many(kv_hash *hash, const kv_hash_entry *entries, uint32_t count, uint8_t era) {
     if (hash->buckets == 0) return;
-    uint64_t sum = kv_xxh64(key.data, key.length, hash->seed + table), tag = tag_of(sum);
-    uint64_t *bucket = bucket_of(hash, sum);
-    uint32_t at = (uint32_t)(sum >> 32) % KV_HASH_WAYS; /* in a full bucket: any */
-    for (uint32_t i = 0; i < KV_HASH_WAYS; i++) { /* one entry a tag: what is dropped by tag is gone */
-        if (same_tag(bucket[i], tag)) {
-            at = i;
-            break;
-        }
-        if (bucket[i] == 0 && bucket[at] != 0) at = i;
-    }
-    bucket[at] = record < OFFSET_LIMIT && record % 8 == 0 ? (record >> 3) << OFFSET_SHIFT | tag | era : 0;
+    uint64_t any = 0; /* the processor waits for many of these loads at once */
+    for (uint32_t i = 0; i < count; i++) any |= *bucket_of(hash, entries[i].sum);
+    __asm__ volatile("" : : "r"(any)); /* it counts as used */
+    for (uint32_t i = 0; i < count; i++) put(hash, entries[i].sum, entries[i].record, era);
 }
 
 void kv_hash_drop(kv_hash *hash, uint32_t table, kv_key key) {
     if (hash->buckets == 0) return;
-    uint64_t sum = kv_xxh64(key.data, key.length, hash->seed + table), tag = tag_of(sum);
+    uint64_t sum = kv_hash_sum(hash, table, key);
     uint64_t *bucket = bucket_of(hash, sum);
-    for (uint32_t i = 0; i < KV_HASH_WAYS; i++)
-        if (same_tag(bucket[i], tag)) bucket[i] = 0;
+    uint32_t found = ways(bucket, TAG_MASK, tag_of(sum));
+    if (found != 0) bucket[first_of(found)] = 0;
 }
 
 uint8_t kv_hash_begin_era(kv_hash *hash) {

@@ -18,6 +18,7 @@ typedef struct kv_hash {
     uint64_t *entries; /* (record offset / 8) << 23 | tag << 8 | era; 0: none */
     void *block;       /* what was allocated: `entries` is aligned to a bucket */
     uint32_t buckets;  /* 0: no table yet */
+    uint16_t number;   /* of this table: changes when it is emptied or replaced; never 0 */
     uint64_t seed;
     uint8_t hidden; /* era of a transaction that is not published; 0: none */
     bool committed; /* it is committed, but readers still see the version before it */
@@ -33,7 +34,19 @@ void kv_hash_clear(kv_hash *hash);
 /* File offset of the record that the key may have, or 0. */
 uint64_t kv_hash_find(const kv_hash *hash, uint32_t table, kv_key key);
 void kv_hash_put(kv_hash *hash, uint32_t table, kv_key key, uint64_t record, uint8_t era);
+/* Many at once: the processor waits for their places together. */
+typedef struct kv_hash_entry {
+    uint64_t sum, record; /* kv_hash_sum of the key; as for kv_hash_put, or KV_HASH_NONE to drop the key's */
+} kv_hash_entry;
+#define KV_HASH_NONE UINT64_MAX
+uint64_t kv_hash_sum(const kv_hash *hash, uint32_t table, kv_key key);
+void kv_hash_put_many(kv_hash *hash, const kv_hash_entry *entries, uint32_t count, uint8_t era);
 void kv_hash_drop(kv_hash *hash, uint32_t table, kv_key key);
+
+/* Whether a table with so many keys fits as a whole: then it pays to put in what was not asked for yet. */
+static inline bool kv_hash_holds(const kv_hash *hash, uint64_t keys) {
+    return keys <= (uint64_t)hash->buckets * KV_HASH_WAYS / 4 * 3;
+}
 
 /* An era for a transaction's entries, or 0 when there is none to be had: then its writes only drop. */
 uint8_t kv_hash_begin_era(kv_hash *hash);

@@ -4,16 +4,20 @@
 
 #include "format.h"
 
+/* Eight bytes at a time: memcmp goes byte by byte where the compiler's runtime has it. */
 uint32_t kv_common_prefix(kv_key a, kv_key b) {
     uint32_t shorter = a.length < b.length ? a.length : b.length, n = 0;
+    for (; n + 8 <= shorter; n += 8) {
+        uint64_t differing = kv_load64(a.data + n) ^ kv_load64(b.data + n);
+        if (differing != 0) return n + (uint32_t)__builtin_ctzll(differing) / 8;
+    }
     while (n < shorter && a.data[n] == b.data[n]) n++;
     return n;
 }
 
 int kv_compare(kv_key a, kv_key b) {
-    uint32_t shorter = a.length < b.length ? a.length : b.length;
-    int order = shorter == 0 ? 0 : memcmp(a.data, b.data, shorter);
-    if (order != 0) return order;
+    uint32_t common = kv_common_prefix(a, b);
+    if (common < a.length && common < b.length) return a.data[common] < b.data[common] ? -1 : 1;
     return a.length < b.length ? -1 : a.length > b.length;
 }
 
@@ -27,9 +31,11 @@ static inline uint32_t head_of(const uint8_t *suffix, uint32_t length) {
 void kv_node_begin(kv_node *node, uint32_t level, kv_key low, kv_key high) {
     uint32_t prefix = low.data == NULL || high.data == NULL ? 0 : kv_common_prefix(low, high);
     uint32_t page = node->page, frame = node->frame;
+    uint16_t learned = node->learned;
     memset(node, 0, sizeof *node);
     node->page = page;
     node->frame = frame;
+    node->learned = learned;
     node->level = (uint8_t)level;
     node->prefix = (uint16_t)prefix;
     node->heap = (uint16_t)(KV_NODE_BYTES - prefix);

@@ -41,7 +41,7 @@ typedef struct kv_node {
     uint16_t heap;   /* offset of the lowest byte of the heap */
     uint16_t dead;   /* bytes of the heap that are no longer used */
     uint16_t prefix; /* length */
-    uint16_t reserved;
+    uint16_t learned; /* in memory: the hash that has its keys (kv_hash.number) */
     uint32_t first; /* inner: the child that holds the keys below slot 0's */
     uint32_t page;  /* its own; 0: no node */
     uint32_t frame; /* in memory: where */

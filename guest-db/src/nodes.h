@@ -69,6 +69,7 @@ typedef struct kv_nodes {
     uint64_t oldest_pin, newest_pin; /* UINT64_MAX and 0 without pins */
     /* frames: the memory for nodes */
     uint8_t *chunks[KV_CHUNKS_MAX];
+    bool begins_block[KV_CHUNKS_MAX]; /* of several that were allocated together */
     uint8_t *dirty; /* of each frame, see frames.c */
     uint32_t frames, frames_max, dirty_count;
     uint32_t *free_frames;

@@ -195,6 +195,7 @@ static void insert_at(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key,
         uint32_t first = ((const kv_node *)(const void *)s->source)->first;
         kv_node_begin(node, level, low, separator);
         kv_node_begin(right_node, level, separator, high);
+        right_node->learned = node->learned;
         node->first = first;
         append_entries(s, node, 0, point);
         if (level > 0) { /* the middle key moves up, its child becomes the right node's first */

@@ -23,6 +23,18 @@ kv_status kv_txn_begin(kv_db *db) {
     return kv_savepoint_begin(db);
 }
 
+/* What the transaction does to the hash is done many keys at a time. Until its commit nobody looks for its keys there. */
+static void settle_hash(kv_db *db) {
+    kv_hash_put_many(&db->hash, db->txn.rehashed, db->txn.rehashed_count, db->txn.era);
+    db->txn.rehashed_count = 0;
+}
+
+static void tell_hash(kv_db *db, uint32_t table, kv_key key, uint64_t record) {
+    kv_txn *txn = &db->txn;
+    if (txn->rehashed_count == KV_REHASHED_MAX) settle_hash(db);
+    txn->rehashed[txn->rehashed_count++] = (kv_hash_entry){kv_hash_sum(&db->hash, table, key), record};
+}
+
 kv_status kv_txn_fail(kv_db *db, kv_status status) {
     db->txn.state = KV_TXN_FAILED;
     db->incoming.open = false;
@@ -42,7 +54,10 @@ kv_status kv_txn_append(kv_db *db, kv_record *record, kv_place *place) {
     if (status != KV_OK) return kv_txn_fail(db, status);
     db->txn.log_bytes += kv_record_bytes(record);
     if (++db->txn.records % KV_ERA_FROM_RECORDS == 0) kv_hash_fit(&db->hash, db->txn.now.main.count);
-    if (db->txn.records == KV_ERA_FROM_RECORDS) db->txn.era = kv_hash_begin_era(&db->hash);
+    if (db->txn.records == KV_ERA_FROM_RECORDS) {
+        settle_hash(db);
+        db->txn.era = kv_hash_begin_era(&db->hash);
+    }
     return KV_OK;
 }
 
@@ -50,11 +65,7 @@ void kv_txn_apply_put(kv_db *db, uint32_t table, kv_root *root, kv_path *path, k
                       const kv_place *place) {
     kv_apply_put(db, root, path, key, there, place);
     if (table != 0) kv_table_changed(db, root);
-    if (db->txn.era == 0) {
-        kv_hash_drop(&db->hash, table, key);
-        return;
-    }
-    kv_hash_put(&db->hash, table, key, place->offset - key.length - KV_RECORD_HEADER_BYTES, db->txn.era);
+    tell_hash(db, table, key, db->txn.era == 0 ? KV_HASH_NONE : place->offset - key.length - KV_RECORD_HEADER_BYTES);
 }
 
 kv_status kv_txn_find(kv_db *db, uint32_t table, kv_key key, kv_root **root, kv_path *path) {
@@ -110,7 +121,7 @@ kv_status kv_txn_delete(kv_db *db, uint32_t table, kv_key key) {
     if (status != KV_OK) return status;
     kv_apply_delete(db, root, &path, key);
     if (table != 0) kv_table_changed(db, root);
-    kv_hash_drop(&db->hash, table, key);
+    tell_hash(db, table, key, KV_HASH_NONE);
     return KV_OK;
 }
 
@@ -157,6 +168,7 @@ kv_status kv_savepoint_roll_back(kv_db *db) {
     if (txn->depth < 2) return KV_INVALID;
     const kv_savepoint *s = &txn->savepoints[--txn->depth];
     restore(db, s);
+    settle_hash(db);
     if (txn->era != 0) { /* entries made since the savepoint cannot be told from those before */
         kv_hash_abandon_era(&db->hash);
         txn->era = 0;
@@ -173,6 +185,7 @@ kv_status kv_savepoint_roll_back(kv_db *db) {
 
 static void end(kv_db *db) {
     db->txn.state = KV_TXN_NONE;
+    db->txn.rehashed_count = 0;
     db->incoming.open = false;
     kv_cursors_end_transaction(db);
 }
@@ -228,6 +241,7 @@ kv_status kv_txn_commit(kv_db *db, uint32_t flags) {
     else
         kv_nodes_unpin(db->nodes, txn->base_pin);
     db->head = txn->now;
+    settle_hash(db);
     if (txn->era != 0) kv_hash_commit_era(&db->hash, db->published.pin == KV_NO_PIN);
     kv_live_commit(db);
     end(db);
