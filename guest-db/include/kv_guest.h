@@ -223,6 +223,8 @@ KV_EXPORT(kv_guest_value_chunk) kv_status kv_guest_value_chunk(uint32_t bytes);
 KV_EXPORT(kv_guest_value_end) kv_status kv_guest_value_end(void);
 
 KV_EXPORT(kv_guest_txn_begin) kv_status kv_guest_txn_begin(void);
+/* A step of what a commit has to do first. Calling it is not needed; it lets others have their turn. KV_AGAIN: there is more. */
+KV_EXPORT(kv_guest_txn_settle) kv_status kv_guest_txn_settle(void);
 /* `flags`: KV_DURABLE, KV_BARRIER_DONE. KV_SYNC_FIRST when values outside the log must be durable first. */
 KV_EXPORT(kv_guest_txn_commit) kv_status kv_guest_txn_commit(uint32_t flags);
 KV_EXPORT(kv_guest_txn_rollback) kv_status kv_guest_txn_rollback(void);

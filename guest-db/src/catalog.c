@@ -90,6 +90,11 @@ void kv_target_store(kv_db *db, kv_state *state, uint32_t table, kv_target *targ
 /* ---- in a transaction ---- */
 
 kv_status kv_table_in_txn(kv_db *db, uint32_t table, kv_root **root) {
+    kv_status status = kv_pending_merge(db, UINT32_MAX);
+    return status == KV_OK ? kv_table_without_pending(db, table, root) : status;
+}
+
+kv_status kv_table_without_pending(kv_db *db, uint32_t table, kv_root **root) {
     kv_txn *txn = &db->txn;
     if (table == 0) {
         *root = &txn->now.main;
@@ -142,11 +147,13 @@ static kv_status unset(kv_db *db, kv_state *state, kv_key key) {
 
 kv_status kv_tables_flush(kv_db *db) {
     kv_txn *txn = &db->txn;
+    kv_status status = kv_pending_merge(db, UINT32_MAX);
+    if (status != KV_OK) return status;
     for (uint32_t i = 0; i < txn->table_count; i++) {
         if (!txn->tables[i].changed) continue;
         uint8_t buffer[8];
         kv_place place = from_root(&txn->tables[i].root);
-        kv_status status = set(db, &txn->now, table_key(txn->tables[i].table, buffer), &place);
+        status = set(db, &txn->now, table_key(txn->tables[i].table, buffer), &place);
         if (status != KV_OK) return status;
         txn->tables[i].changed = false;
     }

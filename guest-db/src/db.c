@@ -118,6 +118,7 @@ void kv_db_free(kv_db *db) {
     kv_checkpoint_end(db);
     kv_file_release(db->file);
     kv_hash_destroy(&db->hash);
+    kv_pending_free(db);
     free(db->live.changes);
     free(db);
 }

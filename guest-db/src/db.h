@@ -71,6 +71,24 @@ typedef struct kv_txn {
     uint32_t depth;                             /* how many there are */
 } kv_txn;
 
+/* Puts of the transaction. */
+typedef struct kv_pending_batch {
+    struct kv_pending_put *puts;
+    uint8_t *keys;
+    uint32_t count, capacity, key_bytes, key_capacity;
+    uint32_t shared; /* length of what all keys begin with */
+    bool sorted;     /* keys are in order, and the same ones in the order of their puts */
+} kv_pending_batch;
+
+/* Those that the transaction's tree does not have yet, see pending.c. */
+typedef struct kv_pending {
+    uint32_t table; /* of them all */
+    kv_pending_batch gathered, merging;
+    uint32_t next; /* of `merging`: to be merged */
+    bool near; /* `path` leads to the last one that was */
+    kv_path path;
+} kv_pending;
+
 /* A value above KV_INLINE_MAX on its way into its run. */
 typedef struct kv_incoming {
     bool open;
@@ -196,6 +214,7 @@ typedef struct kv_db {
     uint32_t slot_pin[2];              /* the version that each superblock slot refers to */
     uint32_t *map_pages, map_page_count; /* of the newest checkpoint */
     kv_txn txn;
+    kv_pending pending;
     kv_live live;
     kv_incoming incoming;
     kv_cursor *cursors[KV_CURSORS_MAX];
@@ -269,8 +288,9 @@ typedef struct kv_target {
 /* KV_OK: the key is there, KV_NOT_FOUND: it is not, KV_NO_SUCH_TABLE. */
 kv_status kv_target_find(kv_db *db, const kv_state *state, uint32_t table, kv_key key, kv_target *target);
 void kv_target_store(kv_db *db, kv_state *state, uint32_t table, kv_target *target); /* its root has changed */
-/* The tree of a table in the open transaction; tell of a change, so that kv_tables_flush gives it to the catalog. */
+/* The tree of a table in the open transaction, with all that was put; tell of a change, so that kv_tables_flush gives it to the catalog. */
 kv_status kv_table_in_txn(kv_db *db, uint32_t table, kv_root **root);
+kv_status kv_table_without_pending(kv_db *db, uint32_t table, kv_root **root);
 void kv_table_changed(kv_db *db, const kv_root *root);
 kv_status kv_tables_flush(kv_db *db);
 kv_status kv_table_find(kv_db *db, kv_nodes *nodes, const kv_state *state, kv_key name, uint32_t *table);
@@ -298,6 +318,15 @@ kv_status kv_db_writable(const kv_db *db, uint32_t flags);
 /* Put a record into a tree, and count: the same for a commit, a transaction and recovery. */
 void kv_apply_put(kv_db *db, kv_root *root, kv_path *path, kv_key key, bool there, const kv_place *place);
 void kv_apply_delete(kv_db *db, kv_root *root, kv_path *path, kv_key key);
+
+/* pending.c: puts that the transaction's tree does not have yet. */
+/* Merge at most `limit` of them. KV_OK: there are no more, KV_AGAIN: there may be. On failure the transaction has failed. */
+kv_status kv_pending_merge(kv_db *db, uint32_t limit);
+/* Before the record of such a put is made: all that could stand in its way. KV_AGAIN: put it at once instead. */
+kv_status kv_pending_ready(kv_db *db, uint32_t table, uint32_t key_length);
+kv_status kv_pending_put_later(kv_db *db, kv_key key, const kv_place *place);
+void kv_pending_discard(kv_db *db);
+void kv_pending_free(kv_db *db);
 
 /* live.c: how many bytes of each sector are referred to. */
 void kv_live_add(kv_db *db, kv_key key, const kv_place *place, int sign);

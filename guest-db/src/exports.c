@@ -143,6 +143,10 @@ kv_status kv_guest_value_chunk(uint32_t bytes) {
 kv_status kv_guest_value_end(void) { return db == NULL ? KV_CLOSED : answer(kv_value_end(db)); }
 
 kv_status kv_guest_txn_begin(void) { return db == NULL ? KV_CLOSED : answer(kv_txn_begin(db)); }
+kv_status kv_guest_txn_settle(void) {
+    enum { PUTS_A_STEP = 2048 };
+    return db == NULL ? KV_CLOSED : answer(kv_pending_merge(db, PUTS_A_STEP));
+}
 kv_status kv_guest_txn_commit(uint32_t flags) { return db == NULL ? KV_CLOSED : answer(kv_txn_commit(db, flags)); }
 kv_status kv_guest_txn_rollback(void) { return db == NULL ? KV_CLOSED : answer(kv_txn_rollback(db)); }
 

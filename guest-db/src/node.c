@@ -81,6 +81,52 @@ static inline uint32_t first_at_least(const kv_node *node, uint32_t head) {
     return lower_bound(node->slots, from, to - from, head);
 }
 
+static inline kv_key suffix_of(const kv_node *node, uint32_t index) {
+    return (kv_key){kv_suffix(node, index), node->slots[index].length};
+}
+
+/* The eight bytes from `skip` on as a number that is ordered as they are; zeros behind a shorter suffix. */
+static inline uint64_t word_of(kv_key suffix, uint32_t skip) {
+    if (suffix.length < skip) return 0; /* only in a damaged node */
+    const uint8_t *from = suffix.data + skip;
+    uint32_t length = suffix.length - skip;
+    if (length >= 8) return __builtin_bswap64(kv_load64(from));
+    uint64_t word = 0;
+    for (uint32_t i = 0; i < length; i++) word |= (uint64_t)from[i] << (56 - 8 * i);
+    return word;
+}
+
+/* First slot in [low, high) whose word is >= `word`, or > `word` with `above`. All its suffixes share their first `skip` bytes. */
+static uint32_t word_bound(const kv_node *node, uint32_t low, uint32_t high, uint32_t skip, uint64_t word, bool above) {
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        uint64_t other = word_of(suffix_of(node, middle), skip);
+        if (other < word || (above && other == word))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The slots in [low, high) have the head of `suffix`: leave of them those that only a comparison of whole suffixes can tell from
+ * it. Where fences are open there is no prefix, and heads are the same in a whole node. */
+static void narrow(const kv_node *node, kv_key suffix, uint32_t *low, uint32_t *high) {
+    kv_key first = suffix_of(node, *low), last = suffix_of(node, *high - 1);
+    uint32_t shared = kv_common_prefix(first, last), common = kv_common_prefix(first, suffix);
+    if (common < shared) { /* before or behind them all */
+        if (common < suffix.length && suffix.data[common] > first.data[common])
+            *low = *high;
+        else
+            *high = *low;
+        return;
+    }
+    uint64_t word = word_of(suffix, shared);
+    *low = word_bound(node, *low, *high, shared, word, false);
+    if (*low == *high) return;
+    *high = word_of(suffix_of(node, *low), shared) == word ? word_bound(node, *low + 1, *high, shared, word, true) : *low;
+}
+
 uint32_t kv_node_search(const kv_node *node, kv_key key, bool *equal) {
     assert(key.length >= node->prefix);
     kv_key suffix = {key.data + node->prefix, key.length - node->prefix};
@@ -91,10 +137,10 @@ uint32_t kv_node_search(const kv_node *node, kv_key key, bool *equal) {
     uint32_t high = low + 1; /* heads are equal in [low, high): compare whole suffixes there */
     if (high < node->count && node->slots[high].head == head)
         high = head == UINT32_MAX ? node->count : lower_bound(node->slots, high, node->count - high, head + 1);
+    if (high - low > 1) narrow(node, suffix, &low, &high);
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        kv_key other = {kv_suffix(node, middle), node->slots[middle].length};
-        int order = kv_compare(other, suffix);
+        int order = kv_compare(suffix_of(node, middle), suffix);
         if (order == 0) {
             *equal = true;
             return middle;
@@ -109,6 +155,13 @@ uint32_t kv_node_search(const kv_node *node, kv_key key, bool *equal) {
 
 uint32_t kv_node_used(const kv_node *node) {
     return KV_NODE_HEADER_BYTES + node->count * (uint32_t)sizeof(kv_slot) + (KV_NODE_BYTES - node->heap) - node->dead;
+}
+
+bool kv_node_is_below(const kv_node *node, kv_key key, uint32_t index) {
+    kv_key prefix = {kv_prefix(node), node->prefix};
+    uint32_t common = kv_common_prefix(prefix, key);
+    if (common < prefix.length) return common == key.length || key.data[common] < prefix.data[common];
+    return kv_compare((kv_key){key.data + common, key.length - common}, suffix_of(node, index)) < 0;
 }
 
 /* Close the gaps that removed entries left in the heap. */

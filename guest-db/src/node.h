@@ -98,6 +98,8 @@ static inline const uint8_t *kv_prefix(const kv_node *node) {
 void kv_node_begin(kv_node *node, uint32_t level, kv_key low, kv_key high);
 /* Index of the first slot whose key is >= `key`, which is not shorter than the node's prefix. */
 uint32_t kv_node_search(const kv_node *node, kv_key key, bool *equal);
+/* Whether `key`, any key, is below that of a slot. */
+bool kv_node_is_below(const kv_node *node, kv_key key, uint32_t index);
 /* Put an entry at `index`: false when it does not fit. `suffix` is the key behind the prefix. */
 bool kv_node_insert(kv_node *node, uint32_t index, kv_key suffix, const void *payload);
 void kv_node_remove(kv_node *node, uint32_t index);

@@ -21,6 +21,58 @@ kv_status kv_tree_find(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path
     }
 }
 
+/* The level of the lowest node of the path, to a key not above `key`, that `key` belongs to, too. */
+static uint32_t shared_level(const kv_nodes *nodes, const kv_root *root, const kv_path *path, kv_key key) {
+    uint32_t shared = 0;
+    for (uint32_t level = 1; level < root->height; level++) {
+        const kv_node *node = kv_node_here(nodes, path->steps[level].node);
+        uint32_t index = path->steps[level].index;
+        if (index >= node->count) continue; /* its last child ends where it ends itself */
+        if (kv_node_is_below(node, key, index)) break;
+        shared = level;
+    }
+    return shared;
+}
+
+/* The slot of `key` in a leaf; that of `index` is not above it. */
+static uint32_t search_from(const kv_node *leaf, kv_key key, uint32_t index, bool *equal) {
+    if (index + 1 != leaf->count) return kv_node_search(leaf, key, equal);
+    kv_key rest = {key.data + leaf->prefix, key.length - leaf->prefix}; /* as when keys are appended */
+    *equal = kv_compare((kv_key){kv_suffix(leaf, index), leaf->slots[index].length}, rest) == 0;
+    return index + !*equal;
+}
+
+kv_status kv_tree_find_next(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path) {
+    for (uint32_t level = 0; level < root->height; level++)
+        if (kv_node_get(nodes, path->steps[level].node) == NULL) return nodes->failure; /* it may have been evicted */
+    uint32_t level = shared_level(nodes, root, path, key), at = path->steps[level].node, from = path->steps[0].index;
+    bool same = level == 0, equal;
+    for (;; level--) {
+        const kv_node *node = kv_node_get(nodes, at);
+        if (node == NULL) return nodes->failure;
+        if (node->level != level || key.length < node->prefix) return kv_nodes_fail(nodes, at);
+        uint32_t index = same ? search_from(node, key, from, &equal) : kv_node_search(node, key, &equal);
+        if (level > 0) index += equal;
+        path->steps[level] = (kv_step){at, index};
+        if (level == 0) return equal ? KV_OK : KV_NOT_FOUND;
+        at = kv_node_child(node, index);
+    }
+}
+
+const kv_node *kv_tree_next_leaf(const kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path, bool first) {
+    uint32_t level = first ? root->height - 1 : shared_level(nodes, root, path, key);
+    uint32_t at = first ? root->node : path->steps[level].node;
+    for (;; level--) {
+        const uint8_t *bytes = kv_pages_of(nodes, at)->bytes[kv_page_index(nodes, at)];
+        const kv_node *node = (const kv_node *)(const void *)bytes;
+        path->steps[level].node = at;
+        if (level == 0 || node == NULL) return node;
+        if (node->level != level || key.length < node->prefix) return NULL;
+        path->steps[level].index = kv_node_child_index(node, key);
+        at = kv_node_child(node, path->steps[level].index);
+    }
+}
+
 kv_status kv_tree_get(kv_nodes *nodes, const kv_root *root, kv_key key, kv_place *place) {
     if (root->node == 0) return KV_NOT_FOUND;
     uint32_t at = root->node;

@@ -40,6 +40,11 @@ kv_status kv_tree_find(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path
 /* KV_OK: `key`, to which `path` leads, comes after all others. KV_EXISTS: it does not. KV_AGAIN: it does, but the way to it has
  * to be found again. */
 kv_status kv_tree_check_last(kv_nodes *nodes, const kv_root *root, const kv_path *path, kv_key key);
+/* The same as kv_tree_find from where the path leads: to a key that is not above this one, in the same version of the tree. */
+kv_status kv_tree_find_next(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path);
+/* Only the leaf, untouched, and only if the way to it is in memory; else NULL. All nodes of the path have to be; the `first`
+ * time it leads nowhere yet. Its slot in the leaf is not set. */
+const kv_node *kv_tree_next_leaf(const kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path, bool first);
 /* Set `key`, to which `path` leads, to `place`. With `there` it was at `*old`. */
 void kv_tree_put(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key, bool there, const kv_place *place,
                  kv_place *old);

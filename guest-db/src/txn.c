@@ -53,7 +53,7 @@ kv_status kv_txn_append(kv_db *db, kv_record *record, kv_place *place) {
     if (status == KV_OK) status = kv_log_append(file, record, place);
     if (status != KV_OK) return kv_txn_fail(db, status);
     db->txn.log_bytes += kv_record_bytes(record);
-    if (++db->txn.records % KV_ERA_FROM_RECORDS == 0) kv_hash_fit(&db->hash, db->txn.now.main.count);
+    if (++db->txn.records % KV_ERA_FROM_RECORDS == 0) kv_hash_fit(&db->hash, db->txn.now.main.count + db->pending.gathered.count);
     if (db->txn.records == KV_ERA_FROM_RECORDS) {
         settle_hash(db);
         db->txn.era = kv_hash_begin_era(&db->hash);
@@ -61,11 +61,15 @@ kv_status kv_txn_append(kv_db *db, kv_record *record, kv_place *place) {
     return KV_OK;
 }
 
+static void rehash(kv_db *db, uint32_t table, kv_key key, const kv_place *place) {
+    tell_hash(db, table, key, db->txn.era == 0 ? KV_HASH_NONE : place->offset - key.length - KV_RECORD_HEADER_BYTES);
+}
+
 void kv_txn_apply_put(kv_db *db, uint32_t table, kv_root *root, kv_path *path, kv_key key, bool there,
                       const kv_place *place) {
     kv_apply_put(db, root, path, key, there, place);
     if (table != 0) kv_table_changed(db, root);
-    tell_hash(db, table, key, db->txn.era == 0 ? KV_HASH_NONE : place->offset - key.length - KV_RECORD_HEADER_BYTES);
+    rehash(db, table, key, place);
 }
 
 kv_status kv_txn_find(kv_db *db, uint32_t table, kv_key key, kv_root **root, kv_path *path) {
@@ -83,13 +87,31 @@ kv_status kv_txn_find(kv_db *db, uint32_t table, kv_key key, kv_root **root, kv_
     return status;
 }
 
+/* A put that need not look at the tree. KV_AGAIN: it has to. */
+static kv_status put_later(kv_db *db, kv_record *record) {
+    kv_status status = kv_db_writable(db, KV_IN_TRANSACTION);
+    if (status == KV_OK) status = kv_check_key(record->key);
+    if (status == KV_OK) status = kv_pending_ready(db, record->table, record->key.length);
+    if (status != KV_OK) return status;
+    kv_place place;
+    record->value_sum = kv_value_sum(record->value, record->value_length);
+    status = kv_txn_append(db, record, &place);
+    if (status != KV_OK) return status;
+    rehash(db, record->table, record->key, &place);
+    return kv_pending_put_later(db, record->key, &place);
+}
+
 kv_status kv_txn_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value, uint32_t length, uint32_t flags,
                      kv_value_ref *existing) {
     if (length > KV_INLINE_MAX) return KV_VALUE_TOO_LARGE;
     kv_record record = {.type = KV_RECORD_PUT, .table = table, .key = key, .value = value, .value_length = length};
+    kv_place place;
+    if (!(flags & (KV_NO_OVERWRITE | KV_APPEND)) && !db->file->full) {
+        kv_status status = put_later(db, &record);
+        if (status != KV_AGAIN) return status;
+    }
     kv_root *root;
     kv_path path;
-    kv_place place;
     kv_status status = kv_txn_find(db, table, key, &root, &path);
     bool there = status == KV_OK;
     if (!there && status != KV_NOT_FOUND) return status;
@@ -158,6 +180,7 @@ static void restore(kv_db *db, const kv_savepoint *s) {
     db->txn.now = s->state;
     db->txn.table_count = 0;
     db->incoming.open = false;
+    kv_pending_discard(db);
     kv_nodes_roll_back(db->nodes, s->nodes_mark);
     kv_live_roll_back(db, s->live_count, s->live_floor);
 }

@@ -87,6 +87,19 @@ static int commit_steps(kve_session *session, uint32_t flags, kve_failure *failu
     }
 }
 
+/* What a large transaction has to do before its commit; others may call the guest meanwhile. */
+static int settle(kve_session *session, kve_failure *failure)
+{
+    for (;;) {
+        int status = kve_call(session, KVE_txn_settle, 0, 0, 0, 0, 0);
+        if (status != KV_AGAIN) return kve_status_of(session, status, failure);
+        kve_unlock(session);
+        kve_lock(session);
+        status = kve_reachable(session);
+        if (status != 0) return status;
+    }
+}
+
 static int end_transaction(kve_session *session, kve_failure *failure)
 {
     int status = kve_status_of(session, kve_call(session, KVE_txn_rollback, 0, 0, 0, 0, 0), failure);
@@ -101,7 +114,8 @@ int kve_txn_commit(kve_session *session, uint64_t transaction, bool durable, kve
         kve_unlock(session);
         return status;
     }
-    status = commit_steps(session, durable ? KV_DURABLE : 0, failure);
+    status = settle(session, failure);
+    if (status == KV_OK) status = commit_steps(session, durable ? KV_DURABLE : 0, failure);
     if (status != KV_OK && status != KV_NEEDS_SYNC && kve_reachable(session) == 0) {
         kve_failure ignored; /* the commit's failure is what counts */
         (void)end_transaction(session, &ignored);

@@ -53,6 +53,7 @@ typedef struct kve_failure {
     X(value_chunk)                                                                                           \
     X(value_end)                                                                                             \
     X(txn_begin)                                                                                             \
+    X(txn_settle)                                                                                            \
     X(txn_commit)                                                                                            \
     X(txn_rollback)                                                                                          \
     X(savepoint_begin)                                                                                       \

@@ -1,0 +1,291 @@
+/* Puts of the open transaction that its tree does not have yet.
+ *
+ * Put one by one in random order, each key waits for a leaf of its own to come from memory. So puts are gathered, sorted, and
+ * merged in key order: neighbours share a leaf, and mostly the way to it. The puts that follow merge the last batch a few at a
+ * time, so that none of them waits for all of it; whoever looks at the tree has all of it merged first. The records are in the
+ * log already, in the order of the puts: only the index is late. */
+#include <stdlib.h>
+
+#include "db.h"
+
+#ifndef KV_PENDING_MAX
+#define KV_PENDING_MAX 32768u /* puts a batch */
+#endif
+#define KEY_BYTES_MAX (1u << 20)
+#ifndef KV_PENDING_GROUP
+#define KV_PENDING_GROUP 16u /* merged at once */
+#endif
+#define TOUCHED_BYTES 1024u  /* of a leaf: the header and the slots */
+#define RADIX_FROM 512u /* below, its counting costs more than it saves */
+
+typedef struct kv_pending_put {
+    kv_place place;
+    uint32_t key, key_length; /* in kv_pending_batch.keys */
+} kv_pending_put;
+
+/* What is sorted: the bytes behind the prefix that all keys share decide most of it. Equal keys stay in the order of their puts. */
+typedef struct kv_pending_item {
+    uint64_t head;
+    uint32_t put;
+} kv_pending_item;
+
+static kv_key key_of(const kv_pending_batch *batch, uint32_t put) {
+    return (kv_key){batch->keys + batch->puts[put].key, batch->puts[put].key_length};
+}
+
+/* ---- gathering ---- */
+
+static bool need_room(kv_pending_batch *batch, uint32_t key_length) {
+    if (batch->count == batch->capacity) {
+        uint32_t capacity = batch->capacity == 0 ? 64 : 4 * batch->capacity;
+        kv_pending_put *puts = realloc(batch->puts, (capacity > KV_PENDING_MAX ? KV_PENDING_MAX : capacity) * sizeof *puts);
+        if (puts == NULL) return false;
+        batch->puts = puts;
+        batch->capacity = capacity > KV_PENDING_MAX ? KV_PENDING_MAX : capacity;
+    }
+    if (batch->key_bytes + key_length > batch->key_capacity) {
+        uint32_t capacity = batch->key_capacity == 0 ? 4096 : 4 * batch->key_capacity;
+        uint8_t *keys = realloc(batch->keys, capacity);
+        if (keys == NULL) return false;
+        batch->keys = keys;
+        batch->key_capacity = capacity;
+    }
+    return true;
+}
+
+static bool is_full(const kv_pending_batch *batch, uint32_t key_length) {
+    return batch->count == KV_PENDING_MAX || batch->key_bytes + key_length > KEY_BYTES_MAX;
+}
+
+static void gather(kv_pending_batch *batch, kv_key key, const kv_place *place) {
+    if (batch->count == 0) {
+        batch->shared = key.length;
+        batch->sorted = true;
+    } else {
+        uint32_t shared = kv_common_prefix(key_of(batch, 0), key);
+        if (shared < batch->shared) batch->shared = shared;
+        batch->sorted = batch->sorted && kv_compare(key_of(batch, batch->count - 1), key) <= 0;
+    }
+    memcpy(batch->keys + batch->key_bytes, key.data, key.length);
+    batch->puts[batch->count++] = (kv_pending_put){*place, batch->key_bytes, key.length};
+    batch->key_bytes += key.length;
+}
+
+/* ---- sorting ---- */
+
+static uint64_t head_of(kv_key key, uint32_t skip) {
+    const uint8_t *from = key.data + skip;
+    uint32_t length = key.length - skip;
+    if (length >= 8) return __builtin_bswap64(kv_load64(from));
+    uint64_t head = 0;
+    for (uint32_t i = 0; i < length; i++) head |= (uint64_t)from[i] << (56 - 8 * i);
+    return head;
+}
+
+static bool is_after(const kv_pending_batch *batch, const kv_pending_item *a, const kv_pending_item *b) {
+    if (a->head != b->head) return a->head > b->head;
+    return kv_compare(key_of(batch, a->put), key_of(batch, b->put)) > 0;
+}
+
+/* Stable, by whole keys; `spare` is as large. */
+static void merge_sort(const kv_pending_batch *batch, kv_pending_item *items, kv_pending_item *spare, uint32_t count) {
+    for (uint32_t width = 1; width < count; width *= 2) {
+        for (uint32_t from = 0; from < count; from += 2 * width) {
+            uint32_t a = from, a_end = from + width < count ? from + width : count;
+            uint32_t b = a_end, b_end = a_end + width < count ? a_end + width : count;
+            for (uint32_t to = from; to < b_end; to++)
+                spare[to] = b == b_end || (a < a_end && !is_after(batch, &items[a], &items[b])) ? items[a++] : items[b++];
+        }
+        memcpy(items, spare, count * sizeof *items);
+    }
+}
+
+/* Stable, by heads: a pass for each of their bytes that is not the same in all. The result is in `*items`. */
+static void radix_sort(kv_pending_item **items, kv_pending_item **spare, uint32_t count) {
+    static uint32_t starts[8][256];
+    memset(starts, 0, sizeof starts);
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t byte = 0; byte < 8; byte++) starts[byte][(*items)[i].head >> 8 * byte & 255]++;
+    for (uint32_t byte = 0; byte < 8; byte++) {
+        if (starts[byte][(*items)[0].head >> 8 * byte & 255] == count) continue;
+        for (uint32_t value = 0, sum = 0; value < 256; value++) {
+            uint32_t those = starts[byte][value];
+            starts[byte][value] = sum;
+            sum += those;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t *start = &starts[byte][(*items)[i].head >> 8 * byte & 255];
+            (*spare)[(*start)++] = (*items)[i];
+        }
+        kv_pending_item *sorted = *spare;
+        *spare = *items;
+        *items = sorted;
+    }
+}
+
+static void sort(const kv_pending_batch *batch, kv_pending_item **items, kv_pending_item **spare) {
+    for (uint32_t i = 0; i < batch->count; i++) (*items)[i] = (kv_pending_item){head_of(key_of(batch, i), batch->shared), i};
+    if (batch->count < RADIX_FROM) {
+        merge_sort(batch, *items, *spare, batch->count);
+        return;
+    }
+    radix_sort(items, spare, batch->count);
+    for (uint32_t from = 0, to; from < batch->count; from = to) { /* heads are the same: the rest of the keys decides */
+        for (to = from + 1; to < batch->count && (*items)[to].head == (*items)[from].head; to++) {}
+        if (to - from > 1) merge_sort(batch, *items + from, *spare, to - from);
+    }
+}
+
+/* Copy the batch in key order. False: there is no memory for it. */
+static bool copy_in_order(const kv_pending_batch *from, kv_pending_batch *to) {
+    if (to->capacity < from->capacity || to->key_capacity < from->key_capacity) {
+        free(to->puts);
+        free(to->keys);
+        *to = (kv_pending_batch){.puts = malloc(from->capacity * sizeof *to->puts), .keys = malloc(from->key_capacity)};
+        if (to->puts == NULL || to->keys == NULL) return false;
+        to->capacity = from->capacity;
+        to->key_capacity = from->key_capacity;
+    }
+    kv_pending_item *items = malloc(from->count * sizeof *items), *spare = malloc(from->count * sizeof *spare);
+    bool enough = items != NULL && spare != NULL;
+    if (enough) {
+        sort(from, &items, &spare);
+        for (uint32_t i = 0; i < from->count; i++) {
+            kv_pending_put put = from->puts[items[i].put];
+            memcpy(to->keys + to->key_bytes, from->keys + put.key, put.key_length);
+            put.key = to->key_bytes;
+            to->key_bytes += put.key_length;
+            to->puts[to->count++] = put;
+        }
+        to->sorted = true;
+    }
+    free(items);
+    free(spare);
+    return enough;
+}
+
+/* ---- merging ---- */
+
+static kv_status find(kv_db *db, const kv_root *root, kv_key key) {
+    kv_pending *pending = &db->pending;
+    kv_status status = kv_nodes_reserve(db->nodes, kv_tree_reserve(root));
+    if (status != KV_OK) return status;
+    if (pending->near) return kv_tree_find_next(db->nodes, root, key, &pending->path);
+    pending->near = pending->merging.sorted && root->node != 0;
+    return kv_tree_find(db->nodes, root, key, &pending->path);
+}
+
+static kv_status merge_one(kv_db *db, kv_root *root) {
+    kv_pending *pending = &db->pending;
+    kv_key key = key_of(&pending->merging, pending->next);
+    kv_status status = find(db, root, key);
+    bool there = status == KV_OK;
+    if (!there && status != KV_NOT_FOUND) return status;
+    uint32_t before = pending->near ? kv_node_here(db->nodes, pending->path.steps[0].node)->count : 0;
+    kv_place old;
+    kv_tree_put(db->nodes, root, &pending->path, key, there, &pending->merging.puts[pending->next].place, &old);
+    if (there) kv_live_add(db, key, &old, -1);
+    if (pending->table != 0) kv_table_changed(db, root);
+    uint32_t after = kv_node_here(db->nodes, pending->path.steps[0].node)->count;
+    if (after != before + !there) pending->near = false; /* split */
+    pending->next++;
+    return KV_OK;
+}
+
+/* Have what the next puts need of their leaves come from memory all at once, not one after the other: first the leaves' slots,
+ * then the entries. */
+static void touch(const kv_db *db, const kv_root *root, uint32_t count) {
+    const kv_pending *pending = &db->pending;
+    const kv_node *leaves[KV_PENDING_GROUP];
+    kv_path path;
+    uint64_t any = 0;
+    if (root->height < 2) return;
+    for (uint32_t i = 0; i < count; i++) {
+        leaves[i] = kv_tree_next_leaf(db->nodes, root, key_of(&pending->merging, pending->next + i), &path, i == 0);
+        if (leaves[i] == NULL) return; /* it has to be read, which is another matter */
+        if (i > 0 && leaves[i] == leaves[i - 1]) continue;
+        for (uint32_t at = 0; at < TOUCHED_BYTES; at += 64) any |= *((const uint8_t *)leaves[i] + at);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        kv_key key = key_of(&pending->merging, pending->next + i);
+        bool equal;
+        if (key.length < leaves[i]->prefix) return;
+        uint32_t index = kv_node_search(leaves[i], key, &equal);
+        if (index < leaves[i]->count) any |= *kv_payload(leaves[i], index);
+    }
+    __asm__ volatile("" : : "r"(any)); /* it counts as used */
+}
+
+static kv_status merge_some(kv_db *db, uint32_t limit) {
+    kv_pending *pending = &db->pending;
+    while (limit > 0 && pending->next < pending->merging.count) {
+        uint32_t left = pending->merging.count - pending->next, group = left < KV_PENDING_GROUP ? left : KV_PENDING_GROUP;
+        kv_root *root;
+        kv_status status = kv_table_without_pending(db, pending->table, &root);
+        if (status == KV_OK && pending->merging.sorted) touch(db, root, group);
+        for (uint32_t i = 0; i < group && status == KV_OK; i++) status = merge_one(db, root);
+        if (status != KV_OK) return kv_txn_fail(db, status);
+        limit -= group < limit ? group : limit;
+    }
+    return KV_OK;
+}
+
+static void empty(kv_pending_batch *batch) { batch->count = batch->key_bytes = 0; }
+
+/* What was gathered is what is merged next. All of the batch before has been. */
+static void turn(kv_pending *pending) {
+    empty(&pending->merging);
+    pending->next = 0;
+    pending->near = false;
+    if (pending->gathered.sorted || !copy_in_order(&pending->gathered, &pending->merging)) {
+        kv_pending_batch merged = pending->merging; /* without memory to sort it: as slowly as one by one */
+        pending->merging = pending->gathered;
+        pending->gathered = merged;
+    }
+    empty(&pending->gathered);
+}
+
+kv_status kv_pending_merge(kv_db *db, uint32_t limit) {
+    kv_pending *pending = &db->pending;
+    if (pending->gathered.count == 0 && pending->merging.count == 0) return KV_OK;
+    if (db->txn.state == KV_TXN_FAILED) return KV_TRANSACTION_FAILED;
+    kv_status status = merge_some(db, limit);
+    if (status != KV_OK || pending->next < pending->merging.count) return status == KV_OK ? KV_AGAIN : status;
+    turn(pending);
+    return pending->merging.count == 0 ? KV_OK : limit == UINT32_MAX ? kv_pending_merge(db, limit) : KV_AGAIN;
+}
+
+kv_status kv_pending_ready(kv_db *db, uint32_t table, uint32_t key_length) {
+    kv_pending *pending = &db->pending;
+    kv_status status = KV_OK;
+    if (pending->table != table || pending->gathered.count + pending->merging.count == 0) {
+        kv_root *root;
+        status = kv_table_in_txn(db, table, &root); /* is there such a table? */
+        pending->table = table;
+    }
+    if (status == KV_OK && is_full(&pending->gathered, key_length)) {
+        status = merge_some(db, UINT32_MAX);
+        if (status == KV_OK) turn(pending);
+    }
+    return status == KV_OK && !need_room(&pending->gathered, key_length) ? KV_AGAIN : status;
+}
+
+kv_status kv_pending_put_later(kv_db *db, kv_key key, const kv_place *place) {
+    gather(&db->pending.gathered, key, place);
+    kv_live_add(db, key, place, 1); /* already: the puts lie side by side now */
+    return db->pending.gathered.count % KV_PENDING_GROUP == 0 ? merge_some(db, KV_PENDING_GROUP) : KV_OK;
+}
+
+void kv_pending_discard(kv_db *db) {
+    empty(&db->pending.gathered);
+    empty(&db->pending.merging);
+    db->pending.next = 0;
+}
+
+void kv_pending_free(kv_db *db) {
+    kv_pending *pending = &db->pending;
+    free(pending->gathered.puts);
+    free(pending->gathered.keys);
+    free(pending->merging.puts);
+    free(pending->merging.keys);
+}
