@@ -128,6 +128,15 @@ kv_status kv_reader_next(kv_reader *reader, kv_record *record, uint64_t *positio
     return KV_OK;
 }
 
+/* No record begins in the 64 bytes from here: its type would not be zero. Most of a sector may be space that was never used. */
+static bool is_empty(const kv_sector_bytes *loaded, uint64_t offset) {
+    const uint64_t from = offset + KV_RH_TYPE / 8 * 8;
+    if (from + 64 > loaded->available) return false;
+    uint64_t any = 0;
+    for (uint64_t at = from; at < from + 64; at += 8) any |= kv_load64(loaded->bytes + at);
+    return any == 0;
+}
+
 /* Look through the loaded sector for records that are valid where they stand, whatever lies between them: the highest
  * position that one confirms, and where the last of them ends. */
 static void search(const kv_file *file, const kv_sector_bytes *loaded, uint64_t offset, uint64_t *confirmed,
@@ -136,6 +145,10 @@ static void search(const kv_file *file, const kv_sector_bytes *loaded, uint64_t 
     *confirmed = *end = 0;
     while (offset + KV_RECORD_HEADER_BYTES <= loaded->available) {
         kv_record record;
+        if (loaded->bytes[offset + KV_RH_TYPE] == 0) {
+            offset += is_empty(loaded, offset) ? 64 : 8;
+            continue;
+        }
         if (!kv_record_decode(&record, loaded->bytes + offset, loaded->available - offset, s->salt,
                               kv_position(file, s->generation, offset))) {
             offset += 8;
