@@ -23,11 +23,14 @@ from kvwasi.crashcheck.record import record, scratch_directory
 
 __all__ = ["KINDS", "Damage", "DamageReport", "reproduce_damage", "run_damage"]
 
-OUTCOMES = ("right", "error", "other", "wrong", "changed", "slow", "signal", "bug")
+OUTCOMES = ("right", "error", "other", "wrong", "changed", "slow", "memory", "signal", "bug")
 """``other``: other contents, where a lie with right checksums tells them; ``wrong``: other contents, in
-silence; ``changed``: by opening it to read; ``slow``: it took too long; ``bug``: no error of its own."""
+silence; ``changed``: by opening it to read; ``slow``: it took too long; ``memory``: it asked for more than
+:data:`MEMORY_MAX`; ``bug``: no error of its own."""
 HARMLESS = ("right", "error", "other")
 SLOW_S = 10.0
+MEMORY_MAX = 64 << 20
+"""Bytes of linear memory that any of the files may take, whatever it says: each has less than 2 MiB."""
 WORKLOAD = "small"
 BITS_WORKLOAD = "tiny"
 """Of which every bit is flipped."""
@@ -279,13 +282,24 @@ def _run(todo: list[Damage], content: bytes, expected: Model) -> DamageReport:
         def work(task: int, tell: Callable[[Any], None], place_of: Callable[[int], None]) -> None:
             tell(_look(engine, engine.modes[0], place, todo[task], content, expected))
 
-        for task, result in run_tasks(len(todo), work):
+        for task, result in run_tasks(len(todo), work, prepare=lambda: _limit_memory(engine)):
             damage = todo[task]
             outcome, what = ("signal", result.why) if isinstance(result, Lost) else result
             report.outcomes.setdefault(damage.kind, Counter())[outcome] += 1
             if outcome not in HARMLESS:
                 report.findings.append((damage, f"{outcome}: {what}"))
     return report
+
+
+_NO_ANSWERS = {"EngineError": "bug", "OutOfMemoryError": "memory"}
+"""Errors that say nothing of the file."""
+
+
+def _limit_memory(engine: Engine) -> None:
+    if engine.name == "kvwasi":
+        from kvwasi.engine import _engine
+
+        _engine.limit_memory(MEMORY_MAX)
 
 
 def _look(
@@ -302,7 +316,7 @@ def _look(
         try:
             outcome = _read(engine, mode, place, read_only, expected)
         except engine.errors() as error:
-            outcome = ("error", str(error)) if type(error).__name__ != "EngineError" else ("bug", str(error))
+            outcome = _NO_ANSWERS.get(type(error).__name__, "error"), str(error)
         except Exception as error:
             outcome = "bug", f"{type(error).__name__}: {error}"
         if outcome[0] == "wrong" and damage.kind.endswith("crafted"):

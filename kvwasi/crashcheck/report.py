@@ -26,6 +26,7 @@ OUTCOMES = {
     "wrong": "silently wrong",
     "changed": "changed by reading",
     "slow": "too slow",
+    "memory": "too much memory",
     "signal": "signal",
     "bug": "untyped error",
 }

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kvwasi.crashcheck import damage
 from kvwasi.crashcheck.damage import KINDS, Damage, reproduce_damage, run_damage
 from kvwasi.crashcheck.engines import ENGINES
 from kvwasi.crashcheck.faults import FaultPlan, reproduce_fault, run_faults
@@ -39,7 +40,7 @@ def test_lmdb_with_calls_that_fail() -> None:
 def test_damaged_files() -> None:
     report = run_damage("kvwasi", SEED, share=0.003)
     assert set(report.outcomes) > {kind for kind in KINDS if kind.endswith(("flipped", "short", "crafted"))}
-    assert report.wrong == 0, [(damage.command, what) for damage, what in report.findings]
+    assert report.wrong == 0, [(one.command, what) for one, what in report.findings]
     assert sum(counter["error"] for counter in report.outcomes.values()) > 150
 
 
@@ -47,10 +48,17 @@ def test_damage_would_be_noticed() -> None:
     pytest.importorskip("lmdb")
     report = run_damage("lmdb", SEED, share=0.003)
     assert report.wrong > 0  # it has no checksums
-    damage, what = report.findings[0]
-    again = reproduce_damage(str(damage))
-    assert Damage.parse(str(damage)) == damage
+    found, what = report.findings[0]
+    again = reproduce_damage(str(found))
+    assert Damage.parse(str(found)) == found
     assert again.split(":")[0] == what.split(":")[0]
+
+
+def test_memory_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(damage, "MEMORY_MAX", 3 << 20)  # less than any database takes
+    report = run_damage("kvwasi", SEED, share=0.0005)
+    assert sum(counter["memory"] for counter in report.outcomes.values()) > 0
+    assert report.wrong > 0
 
 
 @pytest.mark.parametrize("where", [146, 147, 148])
