@@ -225,12 +225,16 @@ class ExpiringTable(MutableMapping[bytes, bytes]):
                 wanted = None if not overwrite or expect is None else _engine.as_bytes(expect)
                 if (None if present is None else present[8:]) != wanted:
                     return False
-            raw = _engine.as_bytes(key)
-            self._remove(entries, due, raw)
-            entries.put(raw, expires.to_bytes(8, "big") + _engine.as_bytes(value))
-            if expires != _NEVER:
-                due.put(_due_key(expires, raw), b"")
+            self._store(entries, due, key, expires, _engine.as_bytes(value))
             return True
+
+    def _store(self, entries: Table, due: Table, key: Data, expires: int, value: bytes) -> None:
+        """Have the key this value until then, in both tables."""
+        raw = _engine.as_bytes(key)
+        self._remove(entries, due, raw)
+        entries.put(raw, expires.to_bytes(8, "big") + value)
+        if expires != _NEVER:
+            due.put(_due_key(expires, raw), b"")
 
     def __setitem__(self, key: Data, value: Data) -> None:
         self.put(key, value)
@@ -241,11 +245,7 @@ class ExpiringTable(MutableMapping[bytes, bytes]):
             stored = self._find(entries, key, now)
             if stored is None:
                 return False
-            expires, raw = _expiry(now, ttl), _engine.as_bytes(key)
-            self._remove(entries, due, raw)
-            entries.put(raw, expires.to_bytes(8, "big") + stored[8:])
-            if expires != _NEVER:
-                due.put(_due_key(expires, raw), b"")
+            self._store(entries, due, key, _expiry(now, ttl), stored[8:])
             return True
 
     def delete(self, key: Data) -> bool:

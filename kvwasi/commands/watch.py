@@ -122,7 +122,9 @@ class _Entries:
             series = snapshot.series(self._name)
             newest = next(series.entries(reverse=True), None)
             found = [] if seen is None else list(series.items(start=seen + 1))
-        return found, seen or -1 if newest is None else newest.time
+        if newest is not None:
+            return found, newest.time
+        return found, -1 if seen is None else seen  # it may have been cleaned
 
     def show(self, entry: Any, *, as_json: bool) -> bytes:
         """An entry as a line."""

@@ -145,14 +145,17 @@ def trim(view: View, retention: Retention, written: int = 0) -> bool:
 
     ``written`` blocks were just added.
     """
+    if retention == Retention():
+        return False
     table = view.writable
     oldest_kept = view.last_time() - (retention.age_ns or _END)
+    last, entries = view.block_before(_END), view.rank(_END)
     for _ in range(_TRIM_BLOCKS + written):
-        first, last = view.first_block(), view.block_before(_END)
+        first = view.first_block()
         if first is None or last is None:
             return _trim_singles(table, oldest_kept)
         block, newest = first[1], _codec.Header(last[1])
-        count = view.rank(_END) - block.before
+        count = entries - block.before
         size = newest.bytes_before + newest.size - block.bytes_before
         if not (
             block.last < oldest_kept

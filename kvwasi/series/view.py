@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from kvwasi.errors import CorruptionError
@@ -97,10 +97,7 @@ class View:
         """The entries of a range, a block or so at a time; reversed, each block in its order."""
         if reverse:
             yield from self._chosen(self.singles(start, stop, reverse=True), status)
-        first = self.block_before(start)
-        begin = key(BLOCK, start) if first is None else first[0]
-        blocks = self.table.values(start=begin, stop=key(BLOCK, stop), reverse=reverse)
-        for data in blocks if begin < key(BLOCK, stop) else ():
+        for data in self._blocks(start, stop, reverse=reverse):
             columns = _codec.Columns(self.kind)
             columns.add_block(data, start, stop, status)
             if len(columns):
@@ -112,13 +109,17 @@ class View:
         """The same at once."""
         columns = _codec.Columns(self.kind)
         columns.reserve(self.rank(stop) - self.rank(start) + _codec.ENTRIES_MAX)
-        first = self.block_before(start)
-        begin = key(BLOCK, start) if first is None else first[0]
-        for data in self.table.values(start=begin, stop=key(BLOCK, stop)) if begin < key(BLOCK, stop) else ():
+        for data in self._blocks(start, stop):
             columns.add_block(data, start, stop, status)
         for some in self._chosen(self.singles(start, stop), status):
             columns.add_columns(some)
         return columns
+
+    def _blocks(self, start: int, stop: int, *, reverse: bool = False) -> Iterable[bytes]:
+        """The blocks that have entries of a range, or may."""
+        first = self.block_before(start)
+        begin, end = key(BLOCK, start) if first is None else first[0], key(BLOCK, stop)
+        return self.table.values(start=begin, stop=end, reverse=reverse) if begin < end else ()
 
     def _chosen(self, parts: Iterator[_codec.Columns], status: int) -> Iterator[_codec.Columns]:
         for columns in parts:
