@@ -36,7 +36,10 @@ uint32_t value_length(uint32_t value) {
 }
 
 void value_bytes(uint32_t value, uint8_t *to, uint32_t from, uint32_t length) {
-    for (uint32_t i = 0; i < length; i++) to[i] = (uint8_t)mix(value * 8191u + (from + i) / 64) ^ (uint8_t)(from + i);
+    for (uint32_t at = from, end = from + length; at < end;) {
+        const uint8_t mixed = (uint8_t)mix(value * 8191u + at / 64);
+        for (uint32_t part = at + 64 - at % 64; at < end && at < part; at++) *to++ = mixed ^ (uint8_t)at;
+    }
 }
 
 kv_status try_open(uint32_t flags, kv_db **db) {
