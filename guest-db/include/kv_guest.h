@@ -68,8 +68,8 @@ typedef enum kv_detail {
 #define KV_OPEN_CREATE 2u    /* create when missing */
 #define KV_OPEN_REPLACE 4u   /* begin with an empty database, replacing a file that is there */
 #define KV_OPEN_SHARED 8u    /* beside readers in other processes, or as one: see kv_guest_open */
-#define KV_OPEN_READERS 16u  /* in a later call: some reader stands on one of the two checkpoints, */
-#define KV_OPEN_OLDER_READERS 32u /* or on an older one */
+#define KV_OPEN_READERS 16u  /* in a later call: some reader stands on a checkpoint, */
+#define KV_OPEN_OLDER_READERS 32u /* or on an older one than the newest */
 
 /* writes */
 #define KV_NO_OVERWRITE 1u   /* put: KV_EXISTS when the key is there */
@@ -197,8 +197,8 @@ typedef struct kv_guest_repair_result {
 KV_EXPORT(kv_guest_init) uint32_t kv_guest_init(void);
 /* Open the path in the data buffer. `sector_bytes` (0: 1 MiB) only counts at creation.
  *
- * With KV_OPEN_SHARED the first call answers KV_AGAIN when the superblocks are read: block.position is the newer one's number,
- * block.count the other's (0: none), block.fd the file. Readers stand on a checkpoint by holding a lock that names its superblock, and
+ * With KV_OPEN_SHARED the first call answers KV_AGAIN when the superblocks are read: block.position is the newest one's number,
+ * block.fd the file. Readers stand on a checkpoint by holding a lock that names its superblock, and
  * that ends with them. Who writes now asks for such locks, and calls again with what it found. Who reads takes one on block.position
  * and all higher numbers, and calls again: KV_AGAIN when that superblock was gone already (let go, and take one on the new number);
  * after KV_OK only the one on block.position is needed. */

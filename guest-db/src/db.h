@@ -220,7 +220,7 @@ typedef struct kv_db {
     kv_checkpoint checkpoint;
     kv_recovery_report recovered;
     bool shared;                 /* the host asks which checkpoints readers in other processes stand on */
-    bool readers, older_readers; /* when it was opened there were such, on either slot's checkpoint, or on an older one */
+    bool readers, older_readers; /* when it was opened there were such, and on older checkpoints than the newest */
     kv_held held[KV_HELD_MAX];
     uint32_t held_count;
     kv_follow follow; /* read only */
@@ -420,7 +420,7 @@ void kv_collect_release(kv_db *db); /* sectors that nobody needs any more are fr
 /* readers.c */
 /* A superblock has left its slot: its pin goes, at once or when no reader stands on it. */
 void kv_readers_give_up(kv_db *db, uint64_t sequence, uint32_t pin);
-void kv_readers_hold_older(kv_db *db, uint64_t floor, uint32_t pin); /* the pin of all that readers below `floor` may need */
+void kv_readers_hold_older(kv_db *db, uint64_t newest, uint32_t pin); /* the pin of all that readers on older ones may need */
 /* No reader stands on what is held as `first`. KV_INVALID: nothing is. */
 kv_status kv_readers_release(kv_db *db, uint64_t first);
 void kv_readers_forget(kv_db *db); /* the file is another one now */

@@ -42,11 +42,10 @@ static kv_status opening_failed(kv_status status) {
     return status;
 }
 
-/* Have the host look: which two superblocks there are, and in which file. */
+/* Have the host look: which superblock is the newest, and in which file. */
 static kv_status ask_host(void) {
     block.fd = opening->file->fd;
     block.position = opening->file->super.sequence;
-    block.count = opening->file->other.sequence;
     return KV_AGAIN;
 }
 

@@ -15,8 +15,8 @@ void kv_readers_give_up(kv_db *db, uint64_t sequence, uint32_t pin) {
     /* else it is kept until the database is opened again */
 }
 
-void kv_readers_hold_older(kv_db *db, uint64_t floor, uint32_t pin) {
-    db->held[db->held_count++] = (kv_held){0, floor - 1, pin};
+void kv_readers_hold_older(kv_db *db, uint64_t newest, uint32_t pin) {
+    db->held[db->held_count++] = (kv_held){0, newest - 1, pin};
 }
 
 kv_status kv_readers_release(kv_db *db, uint64_t first) {

@@ -160,12 +160,12 @@ static kv_status take_checkpoint(recovery *r) {
         other = status == KV_OK; /* a damaged one is of no use to anybody */
         status = KV_OK;
     }
-    /* What a reader refers to that stands on neither is not known: nothing that is free now may be used while it does. */
+    /* What a reader refers to that stands on an older one is not known, not even with its map: large values may have come and gone since.
+     * So nothing that is free now may be used while it stands there. */
     uint32_t everything = KV_NO_PIN;
-    if (db->older_readers || (db->readers && !other)) {
+    if (db->older_readers) {
         everything = kv_nodes_pin(db->nodes);
-        uint64_t floor = other && file->other.sequence < file->super.sequence ? file->other.sequence : file->super.sequence;
-        kv_readers_hold_older(db, floor, everything);
+        kv_readers_hold_older(db, file->super.sequence, everything);
     }
     if (other) {
         file->slot_generation[!slot] = kv_position_generation(file, file->other.replay);

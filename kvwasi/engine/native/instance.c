@@ -169,7 +169,7 @@ static bool session_start(kve_session *session, const char *directory, int *os_e
     if (kve_the_runtime.memory_limit > 0)
         wasmtime->wasmtime_store_limiter(session->store, kve_the_runtime.memory_limit, -1, -1, -1, -1);
     session->context = wasmtime->wasmtime_store_context(session->store);
-    uint32_t flags = KVW_PREOPEN_EXCLUSIVE | (session->read_only ? KVW_PREOPEN_READ_ONLY : 0);
+    uint32_t flags = KVW_PREOPEN_EXCLUSIVE | (session->read_only ? KVW_PREOPEN_READ_ONLY | KVW_PREOPEN_ALONGSIDE : 0);
     *os_error = session->api->preopen(session->host, directory, "/", flags);
     bool ok = *os_error == 0 && instantiate(session, linker, message) && find_block(session, message);
     wasmtime->wasmtime_linker_delete(linker);

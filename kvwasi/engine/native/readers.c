@@ -49,12 +49,11 @@ static int look(kve_session *session, uint32_t *flags)
 {
     const kv_guest_block *block = kve_block(session);
     const uint32_t fd = (uint32_t)block->fd;
-    const uint64_t newest = block->position, other = block->count;
+    const uint64_t newest = block->position;
     if (session->read_only) return stand_from(session, fd, newest);
-    const uint64_t floor = other != 0 && other < newest ? other : newest;
     *flags &= ~(KV_OPEN_READERS | KV_OPEN_OLDER_READERS);
     if (stands(session, fd, 0, READERS_END - READERS_AT - 1)) *flags |= KV_OPEN_READERS;
-    if ((*flags & KV_OPEN_READERS) && stands(session, fd, 0, floor - 1)) *flags |= KV_OPEN_OLDER_READERS;
+    if ((*flags & KV_OPEN_READERS) && stands(session, fd, 0, newest - 1)) *flags |= KV_OPEN_OLDER_READERS;
     return 0;
 }
 

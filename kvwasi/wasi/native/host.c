@@ -95,6 +95,7 @@ int kvw_host_preopen(kvw_host *host, const char *host_path, const char *guest_pa
         close(os_fd);
         return ENOMEM;
     }
+    host->alongside = (flags & KVW_PREOPEN_ALONGSIDE) && (flags & KVW_PREOPEN_READ_ONLY);
     if (host->roots < sizeof host->root_inodes / sizeof *host->root_inodes) {
         host->root_inodes[host->roots] = st.st_ino;
         host->root_devices[host->roots++] = st.st_dev;

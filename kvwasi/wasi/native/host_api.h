@@ -17,6 +17,9 @@ typedef struct kvw_host kvw_host;
 /* kvw_api.preopen flags */
 #define KVW_PREOPEN_READ_ONLY 1u
 #define KVW_PREOPEN_EXCLUSIVE 2u
+/* Of a host whose preopens are all read-only: the embedder knows that whoever writes the files never cuts them. Windows are read beside
+ * one that is stored to, and do not stand in its way. */
+#define KVW_PREOPEN_ALONGSIDE 4u
 
 typedef struct kvw_api {
     uint32_t version;             /* KVW_API_VERSION */
