@@ -1,8 +1,8 @@
 """Readers beside a writer, all of them killed now and then: what they see, what is kept, how fast they read.
 
 Four processes read while one writes, and each is killed by SIGKILL at random and started again. Commit n of
-the writer's history is a function of n, so that a reader can tell from the number that it finds what everything
-else must be: after each refresh it has to see all of one commit, one that is not older than the last that was
+the writer's history is a function of n, so that a reader can tell from the number that it finds what all the
+rest must be: after each refresh it has to see all of one commit, one that is not older than the last that was
 acknowledged when it asked, and then the same until it asks again. Afterwards: what was kept for the killed
 readers is used again, and how many reads four processes make beside what one makes.
 """
@@ -29,7 +29,7 @@ BLOCKS, KEYS_A_BLOCK = 61, 12
 SIZES = (0, 20, 20, 200, 200, 3000, 3000, 30_000)
 LARGE = 100_000
 SECTOR_BYTES = 256 << 10
-COMPACT_EVERY = 4000
+COMPACT_EVERY = 20_000
 LOOKUP_KEYS = 50_000
 VIOLATION = 3
 
@@ -309,13 +309,13 @@ def measure(place: Path, turns: int, seconds: float) -> tuple[float, float, int]
 
 def main() -> int:
     if sys.argv[1:2] and sys.argv[1] in ("write", "read", "look-up"):
-        role, place, number = sys.argv[1:]
+        role, given, number = sys.argv[1:]
         if role == "look-up":
-            look_up(Path(place), float(number))
+            look_up(Path(given), float(number))
         else:
-            (write if role == "write" else read)(Path(place), int(number))
+            (write if role == "write" else read)(Path(given), int(number))
         return 0
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seed", type=int, default=random.randrange(2**30))
     parser.add_argument("--turns", type=int, default=5, help="of the measurement; 0: none")
@@ -358,8 +358,8 @@ def run(place: Path, arguments: argparse.Namespace) -> tuple[str, bool]:
         clock, processor, cores = measure(place / "look-up.kv", arguments.turns, 1.0)
         lines.append(
             f"random reads of {READERS} processes: {clock:.2f} times those of one, that is"
-            f" {clock / cores:.2f} x {cores} cores (median of {arguments.turns}); a process in a second of its"
-            f" processor: {processor:.2f} times as many as alone"
+            f" {clock / cores:.2f} x {cores} cores (median of {arguments.turns}); a process in a second"
+            f" of its processor: {processor:.2f} times as many as alone"
         )
     return "\n".join(lines + failures) + "\n", not failures
 
