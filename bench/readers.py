@@ -19,8 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import kvwasi
 
@@ -188,21 +189,47 @@ def violation(text: str) -> None:
 
 
 def look_up(place: Path, seconds: float) -> None:
-    """How many random keys a process finds a second, by the clock and by its processor's time."""
+    """How many random keys a process finds a second."""
     chance = random.Random(1)
     keys = [b"%08d" % chance.randrange(LOOKUP_KEYS) for _ in range(20_000)]
     with kvwasi.open(place, "r") as store:
         get = store.get
-        for key in keys:
-            get(key)
-        print("ready", flush=True)
-        sys.stdin.readline()
-        begin, used, count = time.monotonic(), time.process_time(), 0
-        while time.monotonic() - begin < seconds:
+
+        def turn() -> None:
             for key in keys:
                 get(key)
-            count += len(keys)
-        print(count / (time.monotonic() - begin), count / (time.process_time() - used), flush=True)
+
+        turn()
+        tell_rate(turn, len(keys), seconds)
+
+
+def compute(place: Path, seconds: float) -> None:
+    """The same for what needs a processor and nothing else."""
+
+    def turn() -> None:
+        for _ in range(100_000):
+            pass
+
+    tell_rate(turn, 100_000, seconds)
+
+
+def tell_rate(turn: Callable[[], None], count: int, seconds: float) -> None:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    begin, used, turns = time.monotonic(), time.process_time(), 0
+    while time.monotonic() - begin < seconds:
+        turn()
+        turns += 1
+    done = turns * count
+    print(done / (time.monotonic() - begin), done / (time.process_time() - used), flush=True)
+
+
+ROLES: dict[str, Callable[[Path, Any], None]] = {
+    "write": write,
+    "read": read,
+    "look-up": look_up,
+    "compute": compute,
+}
 
 
 # --- the run ---
@@ -278,9 +305,9 @@ class Run:
         return sum(file.stat().st_size for file in self.place.glob("views-*"))
 
 
-def throughput(place: Path, processes: int, seconds: float) -> tuple[float, float]:
-    """Reads a second by the clock, of all of them; and by the processor's time, of one of them."""
-    command = [sys.executable, "-P", __file__, "look-up", str(place), str(seconds)]
+def rates_of(role: str, place: Path, processes: int, seconds: float) -> tuple[float, float]:
+    """How much so many processes do in a second, all together; and each in a second of its processor."""
+    command = [sys.executable, "-P", __file__, role, str(place), str(seconds)]
     started = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(processes)
@@ -292,28 +319,31 @@ def throughput(place: Path, processes: int, seconds: float) -> tuple[float, floa
         process.stdin.write("go\n")
         process.stdin.flush()
     rates = [tuple(map(float, process.communicate()[0].split())) for process in started]
-    return sum(rate[0] for rate in rates), statistics.median(rate[1] for rate in rates)
+    return sum(rate[0] for rate in rates), statistics.mean(rate[1] for rate in rates)
 
 
-def measure(place: Path, turns: int, seconds: float) -> tuple[float, float, int]:
-    """Four processes in proportion to one: by the clock, by the processor's time, and with how many cores."""
+def measure(place: Path, turns: int, seconds: float) -> dict[str, tuple[float, float]]:
+    """What four processes do in proportion to one, by the clock and by the processor's time.
+
+    When they read, and when they only compute: that is what the machine gives at the moment.
+    """
     with kvwasi.open(place, sync="none") as store:
         store.put_many((b"%08d" % number, b"%d" % number * 10) for number in range(LOOKUP_KEYS))
-    clock, processor = [], []
+    ratios: dict[str, list[tuple[float, float]]] = {"look-up": [], "compute": []}
     for _ in range(turns):
-        one, many = throughput(place, 1, seconds), throughput(place, READERS, seconds)
-        clock.append(many[0] / one[0])
-        processor.append(many[1] / one[1])
-    return statistics.median(clock), statistics.median(processor), len(os.sched_getaffinity(0))
+        for role, found in ratios.items():
+            one, many = rates_of(role, place, 1, seconds), rates_of(role, place, READERS, seconds)
+            found.append((many[0] / one[0], many[1] / one[1]))
+    return {
+        role: (statistics.median(clock for clock, _ in found), statistics.median(used for _, used in found))
+        for role, found in ratios.items()
+    }
 
 
 def main() -> int:
-    if sys.argv[1:2] and sys.argv[1] in ("write", "read", "look-up"):
+    if sys.argv[1:2] and sys.argv[1] in ROLES:
         role, given, number = sys.argv[1:]
-        if role == "look-up":
-            look_up(Path(given), float(number))
-        else:
-            (write if role == "write" else read)(Path(given), int(number))
+        ROLES[role](Path(given), int(number) if role in ("write", "read") else float(number))
         return 0
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=300)
@@ -355,12 +385,13 @@ def run(place: Path, arguments: argparse.Namespace) -> tuple[str, bool]:
         f"file: at most {most['file_bytes'] >> 20} MiB; live: {healed.get('live_bytes', 0) >> 20} MiB",
     ]
     if arguments.turns:
-        clock, processor, cores = measure(place / "look-up.kv", arguments.turns, 1.0)
-        lines.append(
-            f"random reads of {READERS} processes: {clock:.2f} times those of one, that is"
-            f" {clock / cores:.2f} x {cores} cores (median of {arguments.turns}); a process in a second"
-            f" of its processor: {processor:.2f} times as many as alone"
-        )
+        ratios = measure(place / "look-up.kv", arguments.turns, 0.5)
+        for role, name in (("look-up", "random reads"), ("compute", "mere computing, on this machine now")):
+            clock, used = ratios[role]
+            lines.append(
+                f"{name}: {READERS} processes together {clock:.2f} times one;"
+                f" each {used:.2f} times one in a second of its processor"
+            )
     return "\n".join(lines + failures) + "\n", not failures
 
 

@@ -84,7 +84,7 @@ class Stats:
     """How often a sector was used again, over all of them."""
     sectors_free: int
     pinned_bytes: int
-    """Of sectors without live data that an old snapshot or checkpoint still needs."""
+    """Of sectors without live data that an old snapshot, checkpoint or reader still needs."""
     snapshot_age_seconds: float
     """Of the oldest open snapshot; 0 if there is none."""
     kept_checkpoints: int

@@ -112,6 +112,7 @@ int kve_refresh(kve_session *session, bool replaced, bool *moved, kve_failure *f
         } else {
             status = kve_status_of(session, status, failure);
         }
+        if (*moved) session->changes++;
         kve_unlock(session);
         if (status != KV_AGAIN) return status;
         kve_make_room(session);

@@ -123,7 +123,7 @@ typedef struct kve_session {
     uint64_t writer;       /* thread that owns the write side: a transaction, a compaction, or its turn; 0: none */
     uint64_t transaction;  /* number of the open transaction, 0: none */
     uint64_t transactions; /* begun so far */
-    uint64_t changes;      /* writes asked for so far: what was read ahead of a transaction is stale after one */
+    uint64_t changes;      /* writes asked for so far, or refreshes: what was read ahead before one is stale */
     uint64_t snapshot_since_ns[KV_SNAPSHOTS_MAX]; /* when each was opened, 0: it is not */
     uint64_t held_count, held_asked_ns; /* checkpoints that were kept for readers in other processes when that was asked last */
     uint64_t held_oldest, held_since_ns; /* the oldest of them, and since when it is that; 0: there is none */
