@@ -10,7 +10,7 @@ SOURCES := cli.py meson.build pyproject.toml $(shell find kvwasi guest-db build_
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-full bench-profile bench-gate readme programs conformance lint native-test crash-test crashtest torture dev clean
+.PHONY: help demo test bench bench-full bench-profile bench-gate readme programs conformance lint native-test crash-test crashtest torture readers dev clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -66,6 +66,10 @@ crashtest: $(STAMPS)/installed ## the durability suite at length, beside LMDB; w
 
 torture: $(STAMPS)/installed ## kill a writer thousands of times; all that was acknowledged must be there
 	@$(BIN)/kvwasi torture build/torture --kills 3000
+
+readers: $(STAMPS)/installed ## four readers beside a writer for five minutes, all killed now and then; writes bench/results/readers.txt
+	@mkdir -p build
+	@$(BIN)/python bench/readers.py --directory "$(CURDIR)/build" --output bench/results/readers.txt
 
 dev: $(STAMPS)/requirements ## editable install: importing kvwasi rebuilds what has changed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install -qq --no-build-isolation --no-deps --editable .

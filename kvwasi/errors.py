@@ -109,7 +109,7 @@ class TooManySavepointsError(TransactionError):
 
 
 class DatabaseLockedError(KvError):
-    """Another process, or this one, has the database open.
+    """Another process, or this one, has the database open to write it, or alone.
 
     Attributes:
         path: the database.

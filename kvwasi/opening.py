@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from kvwasi import defaults as _defaults
 from kvwasi.engine import _engine, module
-from kvwasi.errors import DatabaseLockedError, NoSuchDatabaseError, NotADatabaseError, StorageError
+from kvwasi.errors import (
+    CorruptionError,
+    DatabaseLockedError,
+    NoSuchDatabaseError,
+    NotADatabaseError,
+    StorageError,
+)
 from kvwasi.store import SYNC_MODES, Handle, Store, StrPath, SyncMode
 from kvwasi.wasi.filelock import FileLock, LockHeldError, UnsuitableFileError, locate
 
+T = TypeVar("T")
 Flag: TypeAlias = Literal["r", "w", "c", "n"]
 
 # kv_guest_open of guest-db/include/kv_guest.h
-_READ_ONLY, _CREATE, _REPLACE = 1, 2, 4
+_READ_ONLY, _CREATE, _REPLACE, _SHARED = 1, 2, 4, 8
 _FLAGS = {"r": _READ_ONLY, "w": 0, "c": _CREATE, "n": _CREATE | _REPLACE}
 _SECTOR_BYTES_MIN, _SECTOR_BYTES_MAX = 256 << 10, 64 << 20
 _CACHE_BYTES_MIN, _CACHE_BYTES_MAX = 4 << 20, 2 << 30
 _PEEK_CACHE_BYTES = 64 << 20
 _INTERVAL_MS_MAX = 24 * 60 * 60 * 1000
+_ATTEMPTS, _PAUSE_SECONDS = 200, 0.002  # to read beside a writer
 
 
 def _check_arguments(
@@ -41,14 +50,20 @@ def _check_arguments(
         raise ValueError("cache_bytes is from 4 MiB to 2 GiB")
 
 
-def acquire(path: StrPath, flag: str) -> FileLock:
-    """The lock on the file to open, or the error that says why there is none to open."""
+def acquire(path: StrPath, flag: str, *, still: bool = False) -> FileLock:
+    """The lock on the file to open, or the error that says why there is none to open.
+
+    Args:
+        path: of the database.
+        flag: as of :func:`open`.
+        still: with ``"r"``: whether nobody may write it meanwhile.
+    """
     given = os.fsdecode(path)
     try:
         real, there = locate(path)
         if not there and flag in "rw":
             raise FileNotFoundError(2, "no such database", given)
-        return FileLock(real, exclusive=flag != "r")
+        return FileLock(real, "write" if flag != "r" else "still" if still else "read")
     except LockHeldError as error:
         own = os.getpid()
         names = ["this process" if pid == own else f"process {pid}" for pid in error.pids]
@@ -97,8 +112,9 @@ def open(
         defaults_version: of ``defaults``, 1 to 2**63 - 1; to be raised when some are added.
 
     Raises:
-        DatabaseLockedError: it is open elsewhere; ``pids`` says where. A writer excludes all others,
-            readers share.
+        DatabaseLockedError: it is open elsewhere to be written; ``pids`` says where. There is one writer
+            at a time; readers (``"r"``) do not wait for it, nor it for them: they show the moment at which
+            they were opened, or of the last :meth:`Store.refresh`.
         NoSuchDatabaseError: there is none (``"r"``, ``"w"``), or no directory to make it in.
         NotADatabaseError, VersionError, CorruptionError, StorageError
         ValueError: an argument is out of its range, or there are ``defaults`` for a store that is only read.
@@ -118,16 +134,24 @@ def open(
     handle = Handle()
     try:
         handle.lock = lock = acquire(path, flag)
-        handle.session = _session(
-            lock.path,
-            flag,
-            sector_bytes=sector_bytes,
-            cache_bytes=cache_bytes,
-            durable=sync == "commit",
-            interval_ms=interval_ms if sync == "interval" else 0,
-            timeout=timeout,
+        handle.identity = lock.identity
+        handle.session = beside_writer(
+            lock,
+            lambda: _session(
+                lock.path,
+                flag,
+                _SHARED,
+                sector_bytes=sector_bytes,
+                cache_bytes=cache_bytes,
+                durable=sync == "commit",
+                interval_ms=interval_ms if sync == "interval" else 0,
+                timeout=timeout,
+            ),
         )
-        lock.identify()
+        if flag == "r":
+            handle.session.on_fork = handle.reopen
+        else:
+            lock.identify()
         store = Store(handle.session, handle, sync)
         if given is not None:
             _defaults.complete(store, given, defaults_version)
@@ -138,12 +162,40 @@ def open(
         raise
 
 
-def _session(real_path: str, flag: Flag, **options: Any) -> _engine.Session:
+def beside_writer(lock: FileLock, action: Callable[[], T]) -> T:
+    """Read what somebody may be writing: damage that is met may be no more than a write that is under way."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return action()
+        except CorruptionError:
+            if lock.use != "read" or not is_written(lock.path):
+                raise
+        time.sleep(_PAUSE_SECONDS)
+    return action()
+
+
+def is_written(real_path: str) -> bool:
+    """Whether somebody has it open to write it."""
+    try:
+        FileLock(real_path, "still").release()
+    except LockHeldError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def reopen(path: str, cache_bytes: int) -> Store:
+    """A pickled store: the database as it is now, to be read."""
+    return open(path, "r", cache_bytes=cache_bytes)
+
+
+def _session(real_path: str, flag: Flag, more_flags: int = 0, **options: Any) -> _engine.Session:
     return _engine.Session(
         real_path,
         os.fsencode(os.path.dirname(real_path)),
         b"/" + os.fsencode(os.path.basename(real_path)),
-        flags=_FLAGS[flag],
+        flags=_FLAGS[flag] | more_flags,
         **options,
     )
 
@@ -169,4 +221,4 @@ def open_unlocked(real_path: str) -> Store:
         raise
 
 
-__all__ = ["Flag", "acquire", "open", "open_unlocked"]
+__all__ = ["Flag", "acquire", "beside_writer", "is_written", "open", "open_unlocked", "reopen"]

@@ -19,7 +19,6 @@ from kvwasi.engine import _engine
 from kvwasi.errors import (
     CorruptionError,
     DatabaseBusyError,
-    DatabaseLockedError,
     NoSuchDatabaseError,
     NotADatabaseError,
     StorageError,
@@ -78,7 +77,7 @@ def peek(path: StrPath, read: Callable[[Store], T], *, timeout: float = 10.0) ->
         except (UnsuitableFileError, FileNotFoundError) as error:
             raise _typed(error, given) from None
         except (CorruptionError, NotADatabaseError, StorageError) as error:
-            if not _is_written(path):
+            if not opening.is_written(os.path.realpath(given)):
                 raise  # so it is
             failure = error
         if time.monotonic() >= deadline:
@@ -119,15 +118,6 @@ def _newest_sequence(file: int) -> int | None:
             return None
         newest = max(newest, struct.unpack_from("<Q", data, _SEQUENCE_AT)[0])
     return newest
-
-
-def _is_written(path: StrPath) -> bool:
-    """Whether somebody has it open to write it."""
-    try:
-        opening.acquire(path, "r").release()
-    except DatabaseLockedError:
-        return True
-    return False
 
 
 __all__ = ["peek"]

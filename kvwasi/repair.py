@@ -87,7 +87,7 @@ def repair(path: StrPath, target: StrPath, *, cache_bytes: int = 256 << 20) -> R
     (1, False)
     """
     module.ensure_loaded()
-    source = acquire(path, "r")
+    source = acquire(path, "r", still=True)  # nothing that is damaged can be kept as it is otherwise
     try:
         real, there = locate(target)
         if there:

@@ -17,7 +17,7 @@ from kvwasi import defaults as _defaults
 from kvwasi.cursor import Cursor
 from kvwasi.duplicates import DuplicatesTable
 from kvwasi.engine import _engine
-from kvwasi.errors import KvError
+from kvwasi.errors import KvError, ReadOnlyError
 from kvwasi.expiring import ExpiringTable
 from kvwasi.names import check_kinds, names_of_kind, public_name, table_names
 from kvwasi.ranges import Data, OrderedEntries
@@ -84,9 +84,13 @@ class Stats:
     """How often a sector was used again, over all of them."""
     sectors_free: int
     pinned_bytes: int
-    """Of sectors without live data that an old snapshot or checkpoint still needs."""
+    """Of sectors without live data that an old snapshot, checkpoint or reader still needs."""
     snapshot_age_seconds: float
     """Of the oldest open snapshot; 0 if there is none."""
+    kept_checkpoints: int
+    """Older checkpoints on which readers in other processes stand: what they show is not used again."""
+    reader_age_seconds: float
+    """How long the oldest of those has been kept; 0 if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,33 @@ class Handle:
         self.session: _engine.Session | None = None
         self.store: weakref.ref[Store] | None = None
         self.closing = threading.Lock()
+        self.identity: tuple[int, int] | None = None  # of the file, as its path named it before it was opened
         self.open[id(self)] = self
+
+    def reopen(self) -> None:
+        """In a child process, when a store is used there that the parent had opened to read."""
+        from kvwasi import opening
+
+        with self.closing:
+            session = self.session
+            if session is None or not session.inherited:
+                return
+            lock = opening.acquire(session.path, "r")
+            try:
+                self.identity = lock.identity
+                opening.beside_writer(lock, session.revive)
+            except BaseException:
+                lock.release()
+                raise
+            self.lock = lock
+
+    @classmethod
+    def after_fork_in_child(cls) -> None:
+        """Whatever the parent's readers hold is to end with the parent, not with us."""
+        for handle in list(cls.open.values()):
+            handle.closing = threading.Lock()
+            if handle.session is not None and handle.session.on_fork is not None:
+                handle.session.abandon()
 
     def close(self) -> None:
         session = self.session
@@ -127,6 +157,8 @@ class Handle:
                     if self.lock is not None:
                         self.lock.release()
                     self.open.pop(id(self), None)
+                    if session is not None:
+                        session.on_fork = None
 
     @classmethod
     def close_dropped(cls) -> None:
@@ -144,6 +176,9 @@ class Handle:
 def _warn_of_drop(session: _engine.Session) -> None:
     if not session.closed and not session.inherited:
         warnings.warn(f"unclosed kvwasi store {session.path!r}", ResourceWarning, stacklevel=2)
+
+
+os.register_at_fork(after_in_child=Handle.after_fork_in_child)
 
 
 @atexit.register
@@ -372,6 +407,43 @@ class Store(_engine.StoreVerbs, OrderedEntries):
             StorageError: the flush failed; the store must be closed and opened again.
         """
         self._session.sync()
+
+    def refresh(self) -> bool:
+        """Of a store that is open to be read: show what has been committed since.
+
+        Everything that was acknowledged before the call is seen afterwards, and all of some number of commits
+        in any case. It costs microseconds when nothing was committed, else as much as the new commits; when
+        the writer has made a checkpoint, or compacted the file, the index is read anew as at opening.
+        Iterators and snapshots go on with what they show.
+
+        Returns:
+            Whether there was anything new.
+
+        Raises:
+            ReadOnlyError: the store is not open to be read only; it always shows the newest commit.
+            CorruptionError, StorageError, ClosedError: as at opening; the store shows what it did.
+        """
+        from kvwasi import opening
+        from kvwasi.wasi.filelock import identity_of
+
+        self._session.check_open()
+        if not self.read_only or self._handle.lock is None:
+            raise ReadOnlyError(f"{self.path}: only a store opened with flag 'r' can be refreshed")
+        there = identity_of(self.path)  # it may have been compacted, or replaced
+        replaced = there is not None and there != self._handle.identity
+        moved = opening.beside_writer(self._handle.lock, lambda: self._session.refresh(replaced))
+        if there is not None:
+            self._handle.identity = there
+        self._look_again()
+        return moved
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from kvwasi import opening
+
+        self._session.check_open()
+        if not self.read_only:
+            raise TypeError("a store that is open for writing cannot be pickled")
+        return opening.reopen, (self.path, self._session.cache_bytes)
 
     def stats(self) -> Stats:
         """Sizes and counts of the database and its engine."""

@@ -47,6 +47,9 @@ class Table(_engine.TableVerbs, OrderedEntries):
         """Its name."""
         return decode_name(self._name)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Table, (self._of, self._name)  # as far as a store can be pickled
+
     def __repr__(self) -> str:
         return f"<kvwasi.Table {self.name!r} of {self._of!r}>"
 

@@ -5,6 +5,7 @@ import importlib
 import itertools
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -274,3 +275,16 @@ def test_time_series(tmp_path: Path) -> None:
         assert lines[name, "kvwasi"] > 0 and lines[name, "sqlite3"] > 0
     assert 8 < lines["bytes", "kvwasi"] < 120  # of a small file most is the space for more
     assert "times SQLite, bar 10" in out and (tmp_path / "series.md").read_text().strip() == out.strip()
+
+
+def test_readers_beside_a_writer(tmp_path: Path) -> None:
+    """Killed now and then, for some seconds; `make readers` does it for five minutes."""
+    out = run(
+        "readers.py", "--seconds", 10, "--turns", 1, "--directory", tmp_path, "--output", tmp_path / "out"
+    )
+    found = re.search(r"commits: (\d+); looks of readers: (\d+); violations: 0\n", out)
+    assert found and int(found[1]) > 100 and int(found[2]) > 20, out
+    assert re.search(r"after the last reader was killed 0\n", out)
+    assert re.search(r"random reads: 4 processes together \d+\.\d\d times one", out)
+    assert (tmp_path / "out").read_text() == out
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]

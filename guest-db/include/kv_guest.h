@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-#define KV_GUEST_ABI 2
+#define KV_GUEST_ABI 3
 
 #define KV_KEY_MAX 1024u            /* bytes; keys have 1..KV_KEY_MAX */
 #define KV_VALUE_MAX (1u << 30)     /* bytes */
@@ -67,6 +67,9 @@ typedef enum kv_detail {
 #define KV_OPEN_READ_ONLY 1u /* changes no byte */
 #define KV_OPEN_CREATE 2u    /* create when missing */
 #define KV_OPEN_REPLACE 4u   /* begin with an empty database, replacing a file that is there */
+#define KV_OPEN_SHARED 8u    /* beside readers in other processes, or as one: see kv_guest_open */
+#define KV_OPEN_READERS 16u  /* in a later call: some reader stands on a checkpoint, */
+#define KV_OPEN_OLDER_READERS 32u /* or on an older one than the newest */
 
 /* writes */
 #define KV_NO_OVERWRITE 1u   /* put: KV_EXISTS when the key is there */
@@ -192,8 +195,26 @@ typedef struct kv_guest_repair_result {
 
 /* Address of the one kv_guest_block. Once, before anything else. */
 KV_EXPORT(kv_guest_init) uint32_t kv_guest_init(void);
-/* Open the path in the data buffer. KV_AGAIN while replaying. `sector_bytes` (0: 1 MiB) only counts at creation. */
+/* Open the path in the data buffer. `sector_bytes` (0: 1 MiB) only counts at creation.
+ *
+ * With KV_OPEN_SHARED the first call answers KV_AGAIN when the superblocks are read: block.position is the newest one's number,
+ * block.fd the file. Readers stand on a checkpoint by holding a lock that names its superblock, and
+ * that ends with them. Who writes now asks for such locks, and calls again with what it found. Who reads takes one on block.position
+ * and all higher numbers, and calls again: KV_AGAIN when that superblock was gone already (let go, and take one on the new number);
+ * after KV_OK only the one on block.position is needed. */
 KV_EXPORT(kv_guest_open) kv_status kv_guest_open(uint32_t path_length, uint32_t flags, uint32_t sector_bytes);
+/* Read only: show what was committed since, block.count commits. KV_AGAIN: there is more, call again. KV_EXISTS: there is a newer
+ * checkpoint, or another file of this name: call with KV_REFRESH_REOPEN, which goes as kv_guest_open does with KV_OPEN_SHARED (in
+ * later calls the flags are of no matter). The lock of before ends with its descriptor, which the guest closes when no snapshot or
+ * cursor needs it any more. After an error all is as it was. */
+#define KV_REFRESH_REOPEN 1u
+#define KV_REFRESH_ABORT 2u /* give up a reopening that was begun */
+KV_EXPORT(kv_guest_refresh) kv_status kv_guest_refresh(uint32_t flags);
+/* Superblocks that are in neither slot any more, on whose checkpoints readers may stand, as block.count pairs (first number, last
+ * number) of uint64 in the data buffer. To be asked for after kv_guest_synced: those on which nobody stands are to be released, by
+ * their first number. Only with KV_OPEN_SHARED there are any. */
+KV_EXPORT(kv_guest_held) kv_status kv_guest_held(void);
+KV_EXPORT(kv_guest_release) kv_status kv_guest_release(uint64_t first);
 /* A step towards a clean close, after which opening has nothing to replay. KV_AGAIN: make the same call again. KV_NEEDS_SYNC: flush,
  * kv_guest_synced, and again. KV_OK: done; then kv_guest_close(). */
 KV_EXPORT(kv_guest_close_mark) kv_status kv_guest_close_mark(void);

@@ -9,7 +9,8 @@
  * Build with the sources of guest-db/src but exports.c, and guest-db/native/kvwasi.c; see guest-db/Makefile, `example`. Linux and macOS.
  *
  * One thread at a time may be inside the library, with any number of stores. A file is open in one process at a time to be
- * written (Python's kvwasi keeps to the same lock, `<path>-lock`), in several to be read. Keys have 1..1024 bytes, values up to
+ * written, then in no other, or in several to be read (Python's kvwasi keeps to the same lock, `<path>-lock`; its readers may also be
+ * beside its writer). Keys have 1..1024 bytes, values up to
  * 2^30. Tables are named by number: 0 is the store itself, kvwasi_table() finds the others. */
 #ifndef KVWASI_H
 #define KVWASI_H

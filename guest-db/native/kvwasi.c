@@ -38,7 +38,20 @@ static kv_status fail(kvwasi *store, kv_status status) {
 
 /* ---- opening and closing ---- */
 
-/* The lock that Python's kvwasi takes, too: flock on `<real path>-lock`, which is never deleted and holds the writer's id. */
+/* Nobody writes meanwhile: Python's kvwasi, which lets readers be beside a writer, has an exclusive lock on this byte when it writes. */
+static kv_status keep_writers_out(int lock) {
+#ifdef F_OFD_SETLK
+    struct flock request = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = INT64_MAX - 1, .l_len = 1};
+    if (fcntl(lock, F_OFD_SETLK, &request) == 0) return KV_OK;
+    return errno == EAGAIN || errno == EACCES ? KV_BUSY : KV_IO;
+#else
+    (void)lock; /* no such locks, and no such readers */
+    return KV_OK;
+#endif
+}
+
+/* The lock that Python's kvwasi takes, too: flock on `<real path>-lock`, which is never deleted and holds the writer's id. Alone to write:
+ * this knows of no readers beside it. */
 static kv_status take_lock(kvwasi *store, const char *path, bool exclusive) {
     char name[KV_PATH_MAX + LOCK_SUFFIX_BYTES];
     char *real = realpath(path, NULL);
@@ -51,12 +64,11 @@ static kv_status take_lock(kvwasi *store, const char *path, bool exclusive) {
     }
     if (store->lock < 0) return errno == ENOENT ? KV_NO_SUCH_FILE : KV_IO;
     if (flock(store->lock, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0) return errno == EWOULDBLOCK ? KV_BUSY : KV_IO;
-    if (exclusive) {
-        char text[24];
-        int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-        if (ftruncate(store->lock, 0) != 0 || pwrite(store->lock, text, (size_t)length, 0) != length) return KV_IO;
-    }
-    return KV_OK;
+    if (!exclusive) return keep_writers_out(store->lock);
+    char text[24];
+    int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    bool told = ftruncate(store->lock, 0) == 0 && pwrite(store->lock, text, (size_t)length, 0) == length;
+    return told ? KV_OK : KV_IO;
 }
 
 static void give_up(kvwasi *store) {

@@ -6,6 +6,7 @@
 
 enum { PHASE_HEADERS, PHASE_LOG, PHASE_TABLES, PHASE_PAGES, PHASE_DONE };
 #define HEADERS_A_STEP 256u
+#define SLOT_TRIES 100u
 #define NODES_A_STEP 256u
 #define ENTRIES_A_STEP 512u
 
@@ -74,8 +75,17 @@ void kv_check_end(kv_db *db) {
 static kv_status check_superblocks(kv_db *db, report *r) {
     kv_file *file = db->check.file;
     kv_superblock known = file->super, other = file->other;
-    uint64_t generation = file->next_generation;
-    kv_status status = kv_superblock_read(file);
+    uint64_t generation = file->next_generation, newest;
+    kv_status status = KV_OK;
+    if (file->read_only) { /* somebody else may write: what it writes now is no matter of what is shown here */
+        status = kv_superblock_newest(file, &newest);
+        if (status != KV_OK || newest > known.sequence) return status;
+    }
+    for (uint32_t tries = 0; status == KV_OK && tries < SLOT_TRIES; tries++) {
+        status = kv_superblock_read(file);
+        if (!file->read_only || !file->slot_damaged) break; /* else it may be half written at this moment */
+    }
+    if (status == KV_OK && file->super.sequence > known.sequence) file->super = known;
     if (status == KV_OK && file->slot_damaged) add(r, ((known.sequence + 1) & 1) * KV_SUPERBLOCK_SLOT, KV_DETAIL_SUPERBLOCK, no_key);
     kv_map map = {NULL, 0, NULL, 0};
     if (status == KV_OK) status = kv_map_read(file, &file->super, &map);

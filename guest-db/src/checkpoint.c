@@ -209,7 +209,7 @@ static void complete(kv_db *db) {
     db->map_page_count = c->map_page_count;
     c->map_pages = NULL;
     forget(c);
-    kv_nodes_unpin(db->nodes, given_up);
+    kv_readers_give_up(db, file->super.sequence - 2, given_up);
     kv_collect_release(db);
 }
 
@@ -219,7 +219,7 @@ static void superblock_durable(kv_db *db) {
     db->superblock_pending = db->superblock_flushing = false;
     db->slot_pin[slot] = kv_nodes_pin_again(db->nodes, db->slot_pin[!slot]);
     db->file->slot_generation[slot] = db->file->slot_generation[!slot];
-    kv_nodes_unpin(db->nodes, given_up);
+    kv_readers_give_up(db, db->file->super.sequence - 2, given_up);
 }
 
 void kv_checkpoint_flushed(kv_db *db) {

@@ -193,15 +193,26 @@ void kv_collect_release(kv_db *db) {
 
 /* ---- after opening ---- */
 
-/* Log sectors off the log that were given out since the checkpoint are of no use: recovery has left them behind. */
+/* Somebody may still read what lies in it: as if it had just been emptied. */
+static void keep_free(kv_db *db, kv_sector *s, uint64_t epoch) {
+    *s = (kv_sector){.type = KV_SECTOR_VALUES, .span = 1, .erases = s->erases, .emptied = true, .emptied_epoch = epoch};
+    db->collection.waiting++;
+}
+
+/* Log sectors off the log that were given out since the checkpoint are of no use: recovery has left them behind. A reader that came
+ * before may be behind, too. */
 kv_status kv_collect_begin(kv_db *db, const kv_chain *chain, uint64_t count) {
     kv_file *file = db->file;
     for (uint64_t i = 0; i < file->sector_count; i++) {
         kv_sector *s = &file->sectors[i];
         bool superseded = s->type == KV_SECTOR_LOG && s->generation >= file->super.generation && !s->emptied;
         for (uint64_t at = 0; superseded && at < count; at++) superseded = chain->sectors[at] != i;
-        if (superseded) *s = (kv_sector){.erases = s->erases};
-        if (s->type != 0) continue;
+        if (superseded && db->readers)
+            keep_free(db, s, db->nodes->epoch);
+        else if (superseded)
+            *s = (kv_sector){.erases = s->erases};
+        if (s->type == 0 && db->held_count > 0) keep_free(db, s, db->nodes->pins[db->held[0].pin].epoch + 1);
+        if (s->type != 0 || db->read_only) continue;
         kv_status status = kv_sector_list_push(&file->free, i);
         if (status != KV_OK) return status;
     }

@@ -222,6 +222,7 @@ static void take_over(kv_db *db) {
     kv_nodes_unpin(db->nodes, c->source.pin);
     kv_nodes_unpin(db->nodes, db->flushing.pin);
     for (int slot = 0; slot < 2; slot++) kv_nodes_unpin(db->nodes, db->slot_pin[slot]);
+    kv_readers_forget(db);
     kv_checkpoint_end(db);
     kv_collect_end(db);
     kv_file_release(db->file);

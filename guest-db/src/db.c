@@ -1,4 +1,4 @@
-#include "db.h"
+#include "replay.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -87,6 +87,11 @@ void kv_db_init(kv_db *db, uint64_t cache_bytes) {
 }
 
 kv_status kv_db_open(const kv_open_options *options, kv_db **opened) {
+    kv_status status = kv_db_open_begin(options, opened);
+    return status == KV_OK ? kv_db_open_finish(*opened) : status;
+}
+
+kv_status kv_db_open_begin(const kv_open_options *options, kv_db **opened) {
     *opened = NULL;
     size_t length = strlen(options->path);
     if (length == 0 || length >= KV_PATH_MAX) return KV_INVALID;
@@ -99,7 +104,11 @@ kv_status kv_db_open(const kv_open_options *options, kv_db **opened) {
     if (status != KV_OK) return status;
     if (!db->read_only) remove_leftovers(db->path);
     status = kv_superblock_read(db->file);
-    if (status == KV_OK && !db->read_only) status = secure_name(db);
+    return status == KV_OK ? KV_OK : kv_db_fail(db, status);
+}
+
+kv_status kv_db_open_finish(kv_db *db) {
+    kv_status status = db->read_only ? KV_OK : secure_name(db);
     if (status == KV_OK) status = kv_file_need_nodes(db->file, db->cache_bytes);
     db->nodes = db->file->nodes;
     if (status == KV_OK) status = kv_recover(db);
@@ -114,6 +123,7 @@ void kv_db_free(kv_db *db) {
     for (uint32_t handle = 0; handle < KV_SNAPSHOTS_MAX; handle++)
         if (db->snapshots[handle] != NULL) (void)kv_snapshot_close(db, handle);
     kv_check_end(db);
+    kv_follow_end(db);
     kv_collect_end(db);
     kv_checkpoint_end(db);
     kv_file_release(db->file);

@@ -187,6 +187,21 @@ typedef struct kv_checkpoint {
     uint64_t tail_records, tail_bytes; /* that it covers */
 } kv_checkpoint;
 
+/* A checkpoint that has left its slot (or all that had when the database was opened), on which readers in other processes may
+ * stand. */
+typedef struct kv_held {
+    uint64_t first, last; /* numbers of superblocks */
+    uint32_t pin;
+} kv_held;
+
+/* How far a reader has come with the log. */
+typedef struct kv_follow {
+    kv_chain chain;
+    kv_reader end;       /* behind the last commit that it has */
+    uint64_t generation; /* of the sector in which that is */
+    kv_sector_bytes loaded;
+} kv_follow;
+
 typedef struct kv_recovery_report {
     uint64_t commits, discarded_bytes;
 } kv_recovery_report;
@@ -226,6 +241,11 @@ typedef struct kv_db {
     kv_collection collection;
     kv_checkpoint checkpoint;
     kv_recovery_report recovered;
+    bool shared;                 /* the host asks which checkpoints readers in other processes stand on */
+    bool readers, older_readers; /* when it was opened there were such, and on older checkpoints than the newest */
+    kv_held held[KV_HELD_MAX];
+    uint32_t held_count;
+    kv_follow follow; /* read only */
     kv_error error;
     char path[KV_PATH_MAX];
 } kv_db;
@@ -244,6 +264,9 @@ typedef struct kv_open_options {
 
 /* db.c: opening, closing, reading, and what all writes begin with. */
 kv_status kv_db_open(const kv_open_options *options, kv_db **db);
+/* The same in two: up to the superblocks, and the rest. In between, db->shared, readers and older_readers may be set. */
+kv_status kv_db_open_begin(const kv_open_options *options, kv_db **db);
+kv_status kv_db_open_finish(kv_db *db);
 void kv_db_init(kv_db *db, uint64_t cache_bytes); /* of zeros */
 /* A step towards a clean close: KV_AGAIN; KV_NEEDS_SYNC (then kv_db_synced, and again); KV_OK: all is done. */
 kv_status kv_db_close_mark(kv_db *db);
@@ -425,6 +448,14 @@ void kv_collect_end(kv_db *db);
  * where they wait to be written with the commit. */
 void kv_collect_step(kv_db *db, uint64_t bytes);
 void kv_collect_release(kv_db *db); /* sectors that nobody needs any more are free */
+
+/* readers.c */
+/* A superblock has left its slot: its pin goes, at once or when no reader stands on it. */
+void kv_readers_give_up(kv_db *db, uint64_t sequence, uint32_t pin);
+void kv_readers_hold_older(kv_db *db, uint64_t newest, uint32_t pin); /* the pin of all that readers on older ones may need */
+/* No reader stands on what is held as `first`. KV_INVALID: nothing is. */
+kv_status kv_readers_release(kv_db *db, uint64_t first);
+void kv_readers_forget(kv_db *db); /* the file is another one now */
 
 /* compact.c */
 kv_status kv_compact_begin(kv_db *db);

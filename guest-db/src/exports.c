@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "repair.h"
+#include "replay.h"
 
 static kv_db *db;
 static kv_guest_block block;
@@ -30,8 +31,81 @@ uint32_t kv_guest_init(void) {
     return (uint32_t)(uintptr_t)&block;
 }
 
+static kv_db *opening; /* its superblocks are read, and the host asks for readers */
+
+static kv_status opening_failed(kv_status status) {
+    block.position = opening->error.offset;
+    block.os_error = opening->error.os_error;
+    block.detail = opening->error.detail;
+    kv_db_free(opening);
+    opening = NULL;
+    return status;
+}
+
+/* Have the host look: which superblock is the newest, and in which file. */
+static kv_status ask_host(void) {
+    block.fd = opening->file->fd;
+    block.position = opening->file->super.sequence;
+    return KV_AGAIN;
+}
+
+/* After the host's look. What a reader has locked must still be in a slot; else it is another one now. */
+static kv_status open_on(uint32_t flags) {
+    kv_status status = KV_OK;
+    if (opening->read_only) {
+        const uint64_t locked = opening->file->super.sequence;
+        status = kv_superblock_read(opening->file);
+        if (status != KV_OK) return opening_failed(kv_db_fail(opening, status));
+        if (opening->file->super.sequence != locked && opening->file->other.sequence != locked) return ask_host();
+    }
+    opening->shared = true;
+    opening->readers = flags & (KV_OPEN_READERS | KV_OPEN_OLDER_READERS);
+    opening->older_readers = flags & KV_OPEN_OLDER_READERS;
+    status = kv_db_open_finish(opening);
+    if (status != KV_OK) return opening_failed(status);
+    if (db != NULL) kv_follow_take_over(db, opening);
+    db = opening;
+    opening = NULL;
+    block.fd = db->file->fd;
+    block.position = db->file->super.sequence;
+    return KV_OK;
+}
+
+static kv_status open_begin(const kv_open_options *options) {
+    kv_status status = kv_db_open_begin(options, &opening);
+    return status == KV_OK ? ask_host() : opening_failed(status);
+}
+
+kv_status kv_guest_refresh(uint32_t flags) {
+    if (db == NULL) return KV_CLOSED;
+    block.count = 0;
+    if (!db->read_only) return KV_INVALID;
+    if (flags & KV_REFRESH_ABORT) {
+        kv_db_free(opening);
+        opening = NULL;
+        return KV_OK;
+    }
+    if (opening != NULL) return open_on(0);
+    if (!(flags & KV_REFRESH_REOPEN)) return answer(kv_follow_step(db, &block.count));
+    kv_open_options options = {.path = db->path, .flags = KV_OPEN_READ_ONLY, .cache_bytes = db->cache_bytes};
+    return open_begin(&options);
+}
+
+kv_status kv_guest_held(void) {
+    if (db == NULL) return KV_CLOSED;
+    for (uint32_t i = 0; i < db->held_count; i++) {
+        kv_store64(data + 16 * i, db->held[i].first);
+        kv_store64(data + 16 * i + 8, db->held[i].last);
+    }
+    block.count = db->held_count;
+    return KV_OK;
+}
+
+kv_status kv_guest_release(uint64_t first) { return db == NULL ? KV_CLOSED : kv_readers_release(db, first); }
+
 kv_status kv_guest_open(uint32_t path_length, uint32_t flags, uint32_t sector_bytes) {
     if (db != NULL) return KV_BUSY;
+    if (opening != NULL) return open_on(flags);
     if (path_length == 0 || path_length >= KV_PATH_MAX) return KV_INVALID;
     char path[KV_PATH_MAX];
     memcpy(path, data, path_length);
@@ -40,6 +114,7 @@ kv_status kv_guest_open(uint32_t path_length, uint32_t flags, uint32_t sector_by
     kv_open_options options = {
         .path = path, .flags = flags, .sector_bytes = sector_bytes, .random_seed = block.random_seed,
         .cache_bytes = block.cache_bytes};
+    if (flags & KV_OPEN_SHARED) return open_begin(&options);
     kv_status status = kv_db_open(&options, &db);
     if (status == KV_OK) {
         block.fd = db->file->fd;

@@ -127,6 +127,7 @@ static inline uint32_t kv_position_offset(const kv_file *file, uint64_t position
 
 /* superblock.c */
 kv_status kv_superblock_read(kv_file *file);
+kv_status kv_superblock_newest(kv_file *file, uint64_t *sequence); /* its number; 0: none is valid */
 /* Write file->super into the slot of its next sequence number. */
 kv_status kv_superblock_write(kv_file *file);
 
@@ -153,6 +154,9 @@ uint64_t kv_page_sum(const kv_file *file, uint32_t page, const uint8_t *bytes);
 /* sector.c */
 /* Take over what the map says, then read the headers of all other sectors there are. */
 kv_status kv_sectors_read(kv_file *file, const kv_map *map);
+/* In a file that somebody else writes: read the headers of those once more that were given out since the checkpoint, or may have
+ * been. */
+kv_status kv_sectors_look_again(kv_file *file, bool *changed);
 /* Give out `span` sectors, free ones if there are such, else at the end of the file; nothing is written. */
 kv_status kv_sectors_add(kv_file *file, uint16_t type, uint32_t span, uint64_t previous, uint32_t chain, uint64_t *sector);
 /* Have one more spare sector, if there are too few and the file is not tiny. KV_DISK_FULL: there is no space for it. */

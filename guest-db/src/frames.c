@@ -235,9 +235,14 @@ uint32_t kv_frames_spared(const kv_file *file) {
 }
 
 kv_status kv_frames_new_sector(kv_file *file, uint64_t *sector) {
+    if (file->read_only) { /* pages that are never written: any number does that is no page's of the file */
+        *sector = 0;
+        while (*sector < file->nodes->sector_count && file->nodes->sectors[*sector].bytes != NULL) ++*sector;
+        return KV_OK;
+    }
     uint64_t before = file->sector_count;
     kv_status status = kv_sectors_add(file, KV_SECTOR_INDEX, 1, 0, 0, sector);
-    if (status != KV_OK || file->read_only) return status; /* read only: pages that are never written */
+    if (status != KV_OK) return status;
     if (*sector >= before) /* nodes must never fail to be written for want of space: take it now */
         status = kv_file_write_zeros(file, kv_sector_offset(file, *sector), file->sector_bytes);
     if (status == KV_OK) status = kv_log_write_header(file, *sector);

@@ -124,6 +124,13 @@ void kv_nodes_collect_free(kv_nodes *nodes) {
     }
 }
 
+void kv_nodes_quarantine(kv_nodes *nodes, uint32_t pin) {
+    for (uint32_t sector = 0; sector < nodes->sector_count; sector++) {
+        if (nodes->sectors[sector].bytes == NULL) continue;
+        for (uint32_t i = 1; i < 1u << nodes->shift; i++) kv_nodes_known_retired(nodes, first_page(nodes, sector) + i, pin);
+    }
+}
+
 kv_status kv_nodes_reserve_pages(kv_nodes *nodes, uint32_t count) {
     while (nodes->free.count < count) {
         uint64_t sector = 0;

@@ -24,7 +24,8 @@
 #ifndef KV_FRAMES_MIN
 #define KV_FRAMES_MIN 128u
 #endif
-#define KV_PINS_MAX (KV_CURSORS_MAX + KV_SNAPSHOTS_MAX + 16u)
+#define KV_HELD_MAX 1024u /* checkpoints kept for readers in other processes, besides those of the slots */
+#define KV_PINS_MAX (KV_CURSORS_MAX + KV_SNAPSHOTS_MAX + KV_HELD_MAX + 16u)
 #define KV_NO_PIN UINT32_MAX
 #define KV_RETIRED ((uint64_t)1 << 63) /* in kv_pages.made: the newest version does not refer to it */
 
@@ -124,6 +125,7 @@ kv_status kv_nodes_add_sector(kv_nodes *nodes, uint64_t sector);
 void kv_nodes_known(kv_nodes *nodes, uint32_t page);
 void kv_nodes_known_retired(kv_nodes *nodes, uint32_t page, uint32_t pin);
 void kv_nodes_collect_free(kv_nodes *nodes); /* after those: all other pages are free */
+void kv_nodes_quarantine(kv_nodes *nodes, uint32_t pin); /* or before: all other pages are kept by `pin` */
 
 /* The pages of changed nodes of the newest version, dirty_count at most, in no order. How many. */
 uint32_t kv_nodes_changed(const kv_nodes *nodes, uint32_t *pages);

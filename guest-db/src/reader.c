@@ -83,6 +83,7 @@ kv_status kv_sector_load(kv_file *file, kv_sector_bytes *loaded, uint64_t sector
     kv_status status = kv_file_read_some(file, kv_sector_offset(file, sector), loaded->bytes, file->sector_bytes,
                                          &loaded->available);
     if (status == KV_OK) loaded->sector = sector;
+    loaded->partial = false;
     return status;
 }
 
@@ -113,6 +114,8 @@ kv_status kv_reader_next(kv_reader *reader, kv_record *record, uint64_t *positio
         reader->offset = KV_SECTOR_DATA;
     }
     uint64_t sector = reader->chain->sectors[reader->index];
+    const uint64_t record_bytes_max = KV_RECORD_HEADER_BYTES + KV_KEY_MAX + KV_INLINE_MAX + 8;
+    if (reader->loaded->partial && reader->offset + record_bytes_max > reader->loaded->available) reader->loaded->sector = UINT64_MAX;
     kv_status status = kv_sector_load(file, reader->loaded, sector);
     if (status != KV_OK) return status;
     uint64_t available = reader->loaded->available, usable = file->sector_bytes - KV_SECTOR_TAIL;

@@ -20,6 +20,7 @@ typedef struct kv_sector_bytes {
     uint8_t *bytes;
     uint64_t sector; /* UINT64_MAX: none */
     uint64_t available;
+    bool partial; /* there is more in the file */
 } kv_sector_bytes;
 
 kv_status kv_sector_load(kv_file *file, kv_sector_bytes *loaded, uint64_t sector);

@@ -109,6 +109,61 @@ kv_status kv_sectors_read(kv_file *file, const kv_map *map) {
     return KV_OK;
 }
 
+/* Forget a sector, or its whole run. */
+static void forget(kv_file *file, uint64_t sector) {
+    uint64_t end = sector + (file->sectors[sector].type == 0 ? 1 : file->sectors[sector].span);
+    for (; sector < end && sector < file->sector_count; sector++) file->sectors[sector] = (kv_sector){.type = 0};
+}
+
+static kv_status take(kv_file *file, uint64_t sector, const kv_sector *found) {
+    uint64_t end = sector + found->span;
+    kv_status status = make_room(file, end);
+    if (status != KV_OK) return status;
+    for (; file->sector_count < end; file->sector_count++) file->sectors[file->sector_count] = (kv_sector){.type = 0};
+    for (uint64_t i = sector; i < end; i++) {
+        if (file->sectors[i].type != 0 && file->sectors[i].generation < file->super.generation) return KV_OK; /* in use: no run */
+    }
+    forget(file, sector);
+    for (uint64_t i = sector + 1; i < end; i++) {
+        forget(file, i);
+        file->sectors[i] = (kv_sector){.type = KV_SECTOR_INSIDE, .generation = found->generation};
+    }
+    file->sectors[sector] = *found;
+    file->sectors[sector].live = 0;
+    return KV_OK;
+}
+
+kv_status kv_sectors_look_again(kv_file *file, bool *changed) {
+    *changed = false;
+    uint64_t size;
+    kv_status status = kv_file_size(file, &size);
+    if (status != KV_OK) return status;
+    uint64_t count = size > KV_SECTORS_START ? (size - KV_SECTORS_START + file->sector_bytes - 1) >> file->sector_shift : 0;
+    status = make_room(file, count);
+    if (status != KV_OK) return status;
+    for (; file->sector_count < count; file->sector_count++) file->sectors[file->sector_count] = (kv_sector){.type = 0};
+    for (uint64_t sector = 0; sector < file->sector_count;) {
+        const kv_sector *known = &file->sectors[sector];
+        uint64_t next = sector + (known->type == 0 || known->type == KV_SECTOR_INSIDE ? 1 : known->span);
+        bool settled = known->type != 0 && known->generation < file->super.generation; /* the checkpoint's: it is kept */
+        kv_sector found = {0};
+        bool valid = false;
+        if (!settled && known->type != KV_SECTOR_INSIDE) status = read_header(file, sector, &found, &valid);
+        if (status != KV_OK) return status;
+        valid = valid && found.generation >= file->super.generation && found.type != KV_SECTOR_INDEX;
+        bool same = valid ? known->type == found.type && known->generation == found.generation : known->type == 0;
+        if (!settled && known->type != KV_SECTOR_INSIDE && !same) {
+            *changed = true;
+            forget(file, sector);
+            if (valid) status = take(file, sector, &found);
+            if (status != KV_OK) return status;
+            next = sector + (file->sectors[sector].type == 0 ? 1 : file->sectors[sector].span);
+        }
+        sector = next;
+    }
+    return KV_OK;
+}
+
 kv_status kv_sector_list_push(kv_sector_list *list, uint64_t number) {
     if (list->end == list->capacity && list->first > list->capacity / 2) {
         memmove(list->numbers, list->numbers + list->first, (size_t)(list->end - list->first) * sizeof *list->numbers);

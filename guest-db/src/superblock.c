@@ -121,6 +121,19 @@ kv_status kv_superblock_read(kv_file *file) {
     return KV_OK;
 }
 
+kv_status kv_superblock_newest(kv_file *file, uint64_t *sequence) {
+    *sequence = 0;
+    for (uint32_t slot = 0; slot < 2; slot++) {
+        uint8_t bytes[KV_SUPERBLOCK_BYTES];
+        kv_superblock found;
+        uint64_t got;
+        kv_status status = kv_file_read_some(file, slot * KV_SUPERBLOCK_SLOT, bytes, sizeof bytes, &got);
+        if (status != KV_OK) return status;
+        if (got == sizeof bytes && decode(&found, bytes) && found.sequence > *sequence) *sequence = found.sequence;
+    }
+    return KV_OK;
+}
+
 kv_status kv_superblock_write(kv_file *file) {
     uint8_t bytes[KV_SUPERBLOCK_BYTES];
     kv_superblock next = file->super;

@@ -235,6 +235,10 @@ class AsyncStore(AsyncEntries):
         """Make everything that has been committed durable."""
         await self._read(lambda store: store.sync())
 
+    async def refresh(self) -> bool:
+        """Of one that is open to be read: show what was committed since, see :meth:`kvwasi.Store.refresh`."""
+        return await self._read(lambda store: store.refresh())
+
     async def stats(self) -> Stats:
         """Sizes and counts."""
         return await self._read(lambda store: store.stats())

@@ -27,8 +27,10 @@ _STATS_WORDS = {
     "cache_bytes": "the limit of the memory for the index",
     "erases": "how often a sector was used again, over all of them",
     "sectors_free": "to be used again",
-    "pinned_bytes": "held for old snapshots and checkpoints only",
+    "pinned_bytes": "held for old snapshots, checkpoints and readers only",
     "snapshot_age_seconds": "how long the oldest snapshot has been open",
+    "kept_checkpoints": "kept for readers in other processes, while one writes",
+    "reader_age_seconds": "how long the oldest of those has been kept",
 }
 
 

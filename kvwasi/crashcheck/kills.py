@@ -1,6 +1,7 @@
 """SIGKILL at every storage call of a workload, and while many threads commit: see :mod:`.situations`."""
 
 import os
+import random
 import signal
 import threading
 from pathlib import Path
@@ -9,7 +10,7 @@ from kvwasi.crashcheck.engines import change
 from kvwasi.crashcheck.newfiles import watch_new_files
 from kvwasi.wasi.trace import GO_ON, Result, StorageCall, Verdict, watch_new_hosts
 
-__all__ = ["killed_at_every_call", "killed_while_many_write"]
+__all__ = ["killed_at_every_call", "killed_beside_readers", "killed_while_many_write"]
 
 
 class _Killer:
@@ -108,3 +109,86 @@ def killed_while_many_write(place: Path) -> str:
     os.waitpid(child, 0)
     with kvwasi.open(place / "a.kv") as store:
         return "; ".join(map(str, store.check()))
+
+
+def killed_beside_readers(place: Path, rounds: int = 60, seed: int = 1) -> str:
+    """Writers killed one after another beside readers that stay: each shows what it did.
+
+    A writer that opens the file knows nothing of what those refer to that stand on older checkpoints than it
+    finds.
+    """
+    import kvwasi
+
+    chance, path, shared = random.Random(seed), place / "a.kv", place / "told"
+    kvwasi.open(path, sector_bytes=256 << 10).close()
+    shared.write_bytes(b"0")
+    readers: list[tuple[kvwasi.Store, int]] = []
+    try:
+        for _ in range(rounds):
+            if len(readers) < 3:
+                reader = kvwasi.open(path, "r")
+                readers.append((reader, int(reader.get(b"n", b"0"))))
+            else:
+                reader, _ = readers.pop(chance.randrange(3))
+                if chance.random() < 0.5:
+                    reader.close()
+                else:
+                    reader.refresh()
+                    readers.append((reader, int(reader.get(b"n", b"0"))))
+            told, last = int(shared.read_bytes()), readers[-1][1]
+            if not reader.closed and not told <= last <= told + 1:
+                return f"{told} commits acknowledged, a reader sees {last}"
+            child = os.fork()
+            if child == 0:
+                with watch_new_hosts(_Killer(chance.randrange(chance.choice((10, 100, 900))))):
+                    _commit_on(path, shared)
+                os._exit(1)
+            if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != -signal.SIGKILL:
+                return "the writer ended by itself"
+            for reader, number in readers:
+                if dict(reader.items()) != _after_numbered(number):
+                    return f"a reader does not show commit {number} any more"
+    finally:
+        for reader, _ in readers:
+            reader.close()
+    return _reclaimed(path, int(shared.read_bytes()))
+
+
+def _commit_on(path: Path, shared: Path) -> None:
+    import kvwasi
+
+    told = os.open(shared, os.O_WRONLY)
+    with kvwasi.open(path, "w", sync="none") as store:
+        number = int(store.get(b"n", b"0"))
+        while True:
+            number += 1
+            with store.transaction() as transaction:
+                changes = [(b"n", b"%d" % number), (b"key-%d" % (number % 12), _numbered(number))]
+                change(transaction, changes)
+            os.pwrite(told, b"%d" % number, 0)
+            if number % 9 == 0:
+                store.sync()
+
+
+def _numbered(number: int) -> bytes | None:
+    """What commit ``number`` puts; None: it deletes."""
+    return None if number % 7 == 0 else b"%d " % number + bytes(number * 37 % 6 * 15_000)
+
+
+def _after_numbered(number: int) -> dict[bytes, bytes]:
+    last = range(max(number - 11, 1), number + 1)
+    found = {b"key-%d" % (one % 12): _numbered(one) for one in last}
+    counter = {b"n": b"%d" % number} if number else {}
+    return counter | {key: value for key, value in found.items() if value is not None}
+
+
+def _reclaimed(path: Path, told: int) -> str:
+    """The readers are gone: nothing is kept for them once it is asked for again."""
+    import kvwasi
+
+    with kvwasi.open(path, "w", sync="none") as store:
+        number = int(store[b"n"])
+        if not told <= number <= told + 1 or dict(store.items()) != _after_numbered(number):
+            return f"{told} commits acknowledged, then {number} there"
+        kept = store.stats().kept_checkpoints
+        return f"{kept} checkpoints are kept for nobody" if kept else "; ".join(map(str, store.check()))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kvwasi.crashcheck.craft import seal
-from kvwasi.crashcheck.kills import killed_at_every_call, killed_while_many_write
+from kvwasi.crashcheck.kills import killed_at_every_call, killed_beside_readers, killed_while_many_write
 from kvwasi.crashcheck.layout import SUPERBLOCK_SLOTS
 from kvwasi.crashcheck.pool import Lost, run_tasks
 from kvwasi.crashcheck.record import scratch_directory
@@ -188,16 +188,19 @@ def reading_changes_nothing(place: Path) -> str:
 
 
 def two_openers(place: Path) -> str:
+    """One may write; others may read meanwhile."""
     import kvwasi
 
     expected = _fill(place / "a.kv")
     with kvwasi.open(place / "a.kv") as store:
-        found = _refuses(place / "a.kv", "crwn", kvwasi.DatabaseLockedError)
+        found = _refuses(place / "a.kv", "cwn", kvwasi.DatabaseLockedError)
         child = os.fork()
         if child == 0:
-            os._exit(1 if _refuses(place / "a.kv", "crwn", kvwasi.DatabaseLockedError) else 0)
+            with kvwasi.open(place / "a.kv", "r") as reader:
+                shown = dict(reader.items()) == expected
+            os._exit(0 if shown and not _refuses(place / "a.kv", "cwn", kvwasi.DatabaseLockedError) else 1)
         if os.waitpid(child, 0)[1]:
-            found = found or "another process is not refused"
+            found = found or "another process is not refused, or does not read"
         store.put(b"key-000", b"after")
     return found or _holds(place / "a.kv", expected | {b"key-000": b"after"})
 
@@ -378,6 +381,7 @@ _ALL: tuple[Callable[[Path], str], ...] = (
     memory_refused,
     killed_at_every_call,
     killed_while_many_write,
+    killed_beside_readers,
     full_disk_at_creation,
 )
 SITUATIONS = {function.__name__.replace("_", "-"): function for function in _ALL}

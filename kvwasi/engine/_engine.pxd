@@ -10,7 +10,7 @@ cdef extern from "kv_guest.h" nogil:
         KV_KEY_MAX, KV_VALUE_MAX, KV_INLINE_MAX, KV_DATA_CAPACITY
         KV_OK, KV_NOT_FOUND, KV_EXISTS, KV_NEEDS_SYNC, KV_KEY_EMPTY, KV_KEY_TOO_LARGE, KV_VALUE_TOO_LARGE
         KV_POISONED, KV_NO_MEMORY, KV_NO_SUCH_TABLE, KV_TOO_MANY_CURSORS
-        KV_OPEN_READ_ONLY, KV_OPEN_CREATE, KV_OPEN_REPLACE
+        KV_OPEN_READ_ONLY, KV_OPEN_CREATE, KV_OPEN_REPLACE, KV_OPEN_SHARED
         KV_NO_OVERWRITE, KV_APPEND, KV_IN_TRANSACTION, KV_DURABLE
         KV_VIEW_PUBLISHED, KV_VIEW_TRANSACTION, KV_VIEW_SNAPSHOT, KV_VIEW_MAY_GUESS
         KV_WHERE_MEMORY, KV_WHERE_MISSING
@@ -95,7 +95,7 @@ cdef extern from "runtime.h" nogil:
 
 cdef extern from "session.h" nogil:
     enum:
-        KVE_HOST_IO, KVE_CLOSED, KVE_BROKEN, KVE_OWN_TRANSACTION, KVE_MUST_WAIT, KVE_SLICE, KVE_ENDED, KVE_UNPINNED
+        KVE_HOST_IO, KVE_CLOSED, KVE_FORKED, KVE_BROKEN, KVE_OWN_TRANSACTION, KVE_MUST_WAIT, KVE_SLICE, KVE_ENDED, KVE_UNPINNED
     ctypedef struct kve_failure:
         uint64_t position
         uint32_t detail
@@ -106,11 +106,17 @@ cdef extern from "session.h" nogil:
         bint open
         bint closing
         bint read_only
+        bint still
+        uint64_t lives
+        uint64_t held_count
         uint64_t transaction
         uint64_t changes
         char *message
     kve_session *kve_session_new(const kvw_api *, const char *directory, bint read_only, int *os_error,
                                  char *message)
+    bint kve_session_revive(kve_session *, const char *directory, int *os_error, char *message)
+    void kve_session_revived(kve_session *)
+    void kve_session_abandon(kve_session *)
     void kve_session_drop(kve_session *)
     void kve_session_free(kve_session *)
     int kve_watch_forks()
@@ -188,7 +194,8 @@ cdef extern from "verbs.h" nogil:
     int kve_open(kve_session *, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,
                  uint64_t cache_bytes, kve_failure *)
     int kve_close(kve_session *, kve_failure *)
-    int kve_stats(kve_session *, kv_guest_stats_result *, uint64_t *age_ns, kve_failure *)
+    int kve_refresh(kve_session *, bint replaced, bint *moved, kve_failure *)
+    int kve_stats(kve_session *, kv_guest_stats_result *, uint64_t *age_ns, uint64_t *readers_age_ns, kve_failure *)
     int kve_check(kve_session *, kv_problem **, size_t *count, kve_failure *)
     int kve_compact(kve_session *, kve_failure *)
 
@@ -206,6 +213,13 @@ cdef class Session:
     cdef readonly bint durable
     cdef object timeout
     cdef bint opened
+    cdef bytes directory   # and the rest of what it takes to open it again
+    cdef bytes name
+    cdef uint32_t open_flags
+    cdef readonly uint64_t cache_bytes
+    cdef public object on_fork  # called in a child process when the session is used there: opens it again
+    cdef int not_started(self, int os_error, const char *message) except -1
+    cdef int start(self, uint32_t sector_bytes) except -1
     cdef object error(self, int status, const kve_failure *failure)
     cdef int check_alive(self) except -1
     cdef int enter(self) except -1
@@ -225,6 +239,7 @@ cdef class Reads:
     cdef uint32_t undone   # how often what tables there are may have been undone
     cdef uint32_t seen     # of that, by the last look at the name
     cdef uint64_t transaction
+    cdef uint64_t life     # of the session, when a snapshot was taken
     cdef Reads of          # what it is a table of
     cdef bytes name        # of the table, None: the default one
     cdef int enter(self) except -1
@@ -251,6 +266,7 @@ cdef class EntryIterator:
     cdef kve_session *c
     cdef int what
     cdef uint32_t handle
+    cdef uint64_t life     # of the session
     cdef bint is_open
     cdef Py_ssize_t left
     cdef uint32_t batch
@@ -260,6 +276,7 @@ cdef class EntryIterator:
     cdef PyObject **keys
     cdef PyObject **values
     cdef kv_value_ref *refs
+    cdef int enter(self) except -1
     cdef int refill(self) except -1
     cdef int reserve(self, uint32_t wanted) except -1
     cdef int take_entries(self, uint32_t count) noexcept

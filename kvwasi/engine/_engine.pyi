@@ -1,6 +1,6 @@
 """The engine's extension module: sessions, the verbs of stores and transactions, and iterators."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -27,6 +27,8 @@ def repair(
 class Session:
     path: str
     durable: bool
+    cache_bytes: int
+    on_fork: Callable[[], None] | None
     def __new__(
         cls,
         path: str,
@@ -39,7 +41,11 @@ class Session:
         durable: bool,
         interval_ms: int,
         timeout: float | None,
+        still: bool = False,
     ) -> Self: ...
+    def abandon(self) -> None: ...
+    def revive(self) -> None: ...
+    def refresh(self, replaced: bool) -> bool: ...
     @property
     def closed(self) -> bool: ...
     @property
@@ -59,6 +65,7 @@ class Reads:
     _session: Session
     @property
     def _usable(self) -> bool: ...
+    def _look_again(self) -> None: ...
     def _check_usable(self) -> None: ...
     @property
     def _changes(self) -> int: ...

@@ -58,6 +58,7 @@ cdef class EntryIterator:
         self.batch = FIRST_BATCH
         owner.enter()
         self.c = owner.c
+        self.life = self.c.lives
         if self.left == 0 or empty:
             kve_unlock(self.c)
             return
@@ -75,7 +76,7 @@ cdef class EntryIterator:
         PyMem_Free(self.keys)
         PyMem_Free(self.values)
         PyMem_Free(self.refs)
-        if not self.is_open or kve_alive(self.c) != 0:
+        if not self.is_open or kve_alive(self.c) != 0 or self.life != self.c.lives:
             return
         if self.owner.transaction == 0 or self.owner.transaction == self.c.transaction:
             kve_drop_cursor(self.c, self.handle, self.owner.transaction)
@@ -111,18 +112,28 @@ cdef class EntryIterator:
         cdef uint64_t found = 1
         cdef int status = KV_OK
         while self.is_open and found != 0 and (self.left < 0 or total < <uint64_t>self.left):
-            self.owner.enter()
+            self.enter()
             status = kve_cursor_count(self.c, self.handle, COUNTED_LEAVES, &found, &failure)
             kve_unlock(self.c)
             if status != KV_OK:
                 raise self.owner._session.error(status, &failure)
             total += found
         if self.is_open:
-            self.owner.enter()
+            self.enter()
             kve_cursor_close(self.c, self.handle)
             self.is_open = False
             kve_unlock(self.c)
         return total if self.left < 0 else min(total, <uint64_t>self.left)
+
+    cdef int enter(self) except -1:
+        """Take the lock; the cursor must be of this process."""
+        cdef kve_failure failure
+        self.owner.enter()
+        if self.life == self.c.lives:
+            return 0
+        kve_unlock(self.c)
+        memset(&failure, 0, sizeof(failure))
+        raise self.owner._session.error(KVE_FORKED, &failure)
 
     cdef int refill(self) except -1:
         """Fetch the next batch. 0: there is none, and the cursor is closed."""
@@ -134,7 +145,7 @@ cdef class EntryIterator:
             wanted = <uint32_t>self.left
         self.reserve(wanted)
         self.position = self.filled = 0
-        self.owner.enter()
+        self.enter()
         if wanted != 0:
             status = kve_cursor_next(self.c, self.handle, wanted, &count, &failure)
         if status == KV_OK and count != 0:
@@ -221,7 +232,7 @@ cdef class EntryIterator:
         cdef char *to
         cdef int status
         memset(&failure, 0, sizeof(failure))
-        self.owner.enter()
+        self.enter()
         kve_unlock(self.c)
         value = PyBytes_FromStringAndSize(NULL, ref.length)
         to = PyBytes_AS_STRING(value)

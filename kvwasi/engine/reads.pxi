@@ -76,6 +76,8 @@ cdef class Reads:
 
     cdef int standing(self, kve_failure *failure) noexcept:
         """Whether its transaction or snapshot goes on, and which table a name means now. Under the lock."""
+        if self.view >= KV_VIEW_SNAPSHOT and self.life != self.c.lives:
+            return KVE_FORKED
         if self.transaction != 0 and self.transaction != self.c.transaction:
             return KVE_ENDED
         if self.ended or (self.of is not None and self.of.ended):
@@ -104,7 +106,13 @@ cdef class Reads:
             return False
         if self.of is not None and self.of.ended:
             return False
+        if self.view >= KV_VIEW_SNAPSHOT and self.life != self.c.lives:
+            return False
         return self.transaction == 0 or self.transaction == self.c.transaction
+
+    def _look_again(self):
+        """Which tables there are may have changed: their names are looked up again."""
+        self.undone += 1
 
     def _check_usable(self):
         """Raise if it can't be used."""

@@ -14,33 +14,43 @@ cdef class Session:
     """One open database: its guest, its lock, its modes. Shared by the store, its transactions and iterators."""
 
     def __cinit__(self, str path, bytes directory, bytes name, *, uint32_t flags, uint32_t sector_bytes,
-                  uint64_t cache_bytes, bint durable, uint32_t interval_ms, timeout):
+                  uint64_t cache_bytes, bint durable, uint32_t interval_ms, timeout, bint still=False):
         cdef char message[KVE_MESSAGE_SIZE]
-        cdef kve_failure failure
         cdef const char *directory_c = directory
-        cdef const char *name_c = name
-        cdef uint32_t name_length = <uint32_t>len(name)
         cdef bint read_only = (flags & KV_OPEN_READ_ONLY) != 0
-        cdef int status
         cdef int os_error
-        memset(&failure, 0, sizeof(failure))
         self.path = path
         self.durable = durable
         self.timeout = timeout
+        self.directory = directory
+        self.name = name
+        self.open_flags = flags
+        self.cache_bytes = cache_bytes
         _need_api()
         with nogil:
             self.c = kve_session_new(_api, directory_c, read_only, &os_error, message)
-        if self.c == NULL and os_error != 0:
-            raise _status.error(KVE_HOST_IO, os.fsdecode(directory), 0, 0, os_error, "")
         if self.c == NULL:
-            raise _status.errors.EngineError(f"{path}: {(<bytes>message).decode('utf-8', 'replace')}")
+            self.not_started(os_error, message)
+        self.c.still = still
+        self.start(sector_bytes)
+        if not durable and not read_only and kve_flusher_start(self.c, interval_ms) != 0:
+            self.close()
+            raise _status.errors.OutOfMemoryError("cannot start the flusher thread")
+
+    cdef int not_started(self, int os_error, const char *message) except -1:
+        if os_error != 0:
+            raise _status.error(KVE_HOST_IO, os.fsdecode(self.directory), 0, 0, os_error, "")
+        raise _status.errors.EngineError(f"{self.path}: {(<bytes>message).decode('utf-8', 'replace')}")
+
+    cdef int start(self, uint32_t sector_bytes) except -1:
+        """Open the database in the guest that has just been made."""
+        cdef kve_failure failure
+        cdef const char *name_c = self.name
+        cdef uint32_t name_length = <uint32_t>len(self.name)
+        cdef int status
+        memset(&failure, 0, sizeof(failure))
         with nogil:
-            status = kve_open(self.c, name_c, name_length, flags, sector_bytes, cache_bytes, &failure)
-        if status == KV_OK and not durable and not read_only:
-            failure.os_error = kve_flusher_start(self.c, interval_ms)
-            if failure.os_error != 0:
-                self.close()
-                raise _status.errors.OutOfMemoryError("cannot start the flusher thread")
+            status = kve_open(self.c, name_c, name_length, self.open_flags, sector_bytes, self.cache_bytes, &failure)
         if status != KV_OK:
             error = self.error(status, &failure)
             with nogil:
@@ -48,6 +58,44 @@ cdef class Session:
                 kve_session_drop(self.c)
                 kve_unlock(self.c)
             raise error
+        return 0
+
+    def abandon(self):
+        """In a child process after a fork: close its copies of the descriptors."""
+        kve_session_abandon(self.c)
+
+    def revive(self):
+        """In a child process: open it again, to be read as before. What was begun in the parent stays dead.
+
+        By one thread at a time; another may have done it.
+        """
+        cdef char message[KVE_MESSAGE_SIZE]
+        cdef const char *directory_c = self.directory
+        cdef bint started
+        cdef int os_error
+        if kve_alive(self.c) == 0:
+            return
+        with nogil:
+            started = kve_session_revive(self.c, directory_c, &os_error, message)
+        if not started:
+            with nogil:
+                kve_session_drop(self.c)
+            self.not_started(os_error, message)
+        self.start(0)
+        kve_session_revived(self.c)
+
+    def refresh(self, bint replaced):
+        """Show what was committed since; ``replaced``: in another file of that name. Whether there was something."""
+        cdef kve_failure failure
+        cdef bint moved = False
+        cdef int status
+        memset(&failure, 0, sizeof(failure))
+        self.check_alive()
+        with nogil:
+            status = kve_refresh(self.c, replaced, &moved, &failure)
+        if status != KV_OK:
+            raise self.error(status, &failure)
+        return moved
 
     def __dealloc__(self):
         # Only a closed or failed one gets here: open ones are held by kvwasi.store until they are closed.
@@ -64,6 +112,9 @@ cdef class Session:
         """Raise in a child process: what it inherited of locks may be in any state."""
         cdef kve_failure failure
         cdef int status = kve_alive(self.c)
+        if status != 0 and self.on_fork is not None:
+            self.on_fork()
+            status = kve_alive(self.c)
         if status == 0:
             return 0
         memset(&failure, 0, sizeof(failure))
@@ -73,6 +124,9 @@ cdef class Session:
         """Take the lock, holding the GIL."""
         cdef kve_failure failure
         cdef int status = kve_alive(self.c)
+        if status != 0 and self.on_fork is not None:
+            self.on_fork()
+            status = kve_alive(self.c)
         if status == 0:
             if not kve_try_lock(self.c):
                 kve_want_lock(self.c)
@@ -176,13 +230,18 @@ cdef class Session:
         cdef kve_failure failure
         cdef kv_guest_stats_result result
         cdef uint64_t age_ns = 0
+        cdef uint64_t readers_age_ns = 0
         memset(&failure, 0, sizeof(failure))
         self.check_alive()
         with nogil:
-            status = kve_stats(self.c, &result, &age_ns, &failure)
+            status = kve_stats(self.c, &result, &age_ns, &readers_age_ns, &failure)
         if status != KV_OK:
             raise self.error(status, &failure)
-        return <dict>result | {"snapshot_age_seconds": age_ns / 1e9}
+        return <dict>result | {
+            "snapshot_age_seconds": age_ns / 1e9,
+            "kept_checkpoints": self.c.held_count,
+            "reader_age_seconds": readers_age_ns / 1e9,
+        }
 
     def check(self):
         """Walk everything: a list of (offset, kind, first bytes of the key)."""

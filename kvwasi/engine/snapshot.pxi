@@ -16,13 +16,16 @@ cdef class SnapshotVerbs(Reads):
         session.enter()
         status = kve_snapshot_open(self.c, &self.handle, &failure)
         self.opened = status == KV_OK
+        self.life = self.c.lives
         kve_unlock(self.c)
         if status != KV_OK:
             raise session.error(status, &failure)
         self.view = KV_VIEW_SNAPSHOT + self.handle
 
     def __dealloc__(self):
-        if self.c != NULL and self.opened and not self.ended and kve_alive(self.c) == 0:
+        if self.c == NULL or not self.opened or self.ended or kve_alive(self.c) != 0:
+            return
+        if self.life == self.c.lives:
             kve_drop_snapshot(self.c, self.handle)
 
     @property
@@ -32,7 +35,7 @@ cdef class SnapshotVerbs(Reads):
 
     def close(self):
         """Let the moment go: what only it still needs can be used again. A second call does nothing."""
-        if self.ended or kve_alive(self.c) != 0 or not self.c.open or self.c.closing:
+        if self.ended or kve_alive(self.c) != 0 or not self.c.open or self.c.closing or self.life != self.c.lives:
             return
         self.enter()
         if not self.ended:  # by another thread, just before

@@ -7,6 +7,7 @@ cdef int _bind(Reads table, Reads of, bytes name, Reads like) except -1:
     table.c = of.c
     table.view = of.view
     table.transaction = of.transaction
+    table.life = of.life
     table.flags = of.flags
     table.of = of
     table.name = name

@@ -1,9 +1,11 @@
 """Who has a database file open: a lock between processes, and a registry within this one.
 
-The lock is ``flock`` on a file ``<path>-lock`` beside the database, under its real path; shared for
-readers, exclusive for a writer. The file is never deleted: a waiter could hold a lock on a deleted one. It
-holds the writer's process id. Closing a descriptor that a child process inherited does not unlock, so a
-fork does not disturb the parent's lock.
+The lock lies on a file ``<path>-lock`` beside the database, under its real path, which is never deleted: a
+waiter could hold a lock on a deleted one. It holds the writer's process id. Everybody shares a ``flock`` on
+it, and who writes has an exclusive lock on its last byte besides, one of the open file description (fcntl(2),
+``F_OFD_SETLK``). A program that does not know of readers beside a writer (an earlier version, the C library)
+takes the ``flock`` exclusively to write, and so keeps everybody else out. Closing a descriptor that a child
+process inherited does not unlock, so a fork does not disturb the parent's lock.
 """
 
 from __future__ import annotations
@@ -14,11 +16,16 @@ import fcntl
 import io
 import os
 import stat
+import struct
 import threading
 import weakref
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
-__all__ = ["FileLock", "LockHeldError", "UnsuitableFileError", "locate"]
+__all__ = ["FileLock", "LockHeldError", "UnsuitableFileError", "Use", "identity_of", "locate"]
+
+Use: TypeAlias = Literal["read", "still", "write"]
+
+_WRITER_BYTE = 2**63 - 2  # the last one that a lock can be on
 
 _PROC_LOCKS = "/proc/locks"
 
@@ -73,14 +80,24 @@ def locate(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> tuple[s
     return real, True
 
 
+def identity_of(path: str) -> tuple[int, int] | None:
+    """Device and inode of the file at a path; None: there is none that can be seen."""
+    with contextlib.suppress(OSError):
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+    return None
+
+
 class FileLock:
-    """The lock of one opener. ``exclusive`` for a writer; a reader shares it with other readers.
+    """The lock of one opener.
 
     It ends with :meth:`release`, or with the last reference: an exception of a signal handler may come before
     anybody owns it.
 
     Args:
         path: real path of the database.
+        use: ``"write"``, by one at a time; ``"read"``, by any number, also beside a writer; ``"still"``, to
+            read what nobody may write meanwhile.
 
     Raises:
         LockHeldError: somebody else has it.
@@ -90,16 +107,16 @@ class FileLock:
     _guard: ClassVar[threading.Lock] = threading.Lock()
     _held: ClassVar[weakref.WeakSet[FileLock]] = weakref.WeakSet()  # in this process
 
-    def __init__(self, path: str, *, exclusive: bool) -> None:
+    def __init__(self, path: str, use: Use) -> None:
         self.path = path
-        self.exclusive = exclusive
+        self.use: Use = use
         self._file: io.FileIO | None = None  # closes itself
         self._identity: tuple[int, int] | None = None
         with self._guard:
             self.identify()
             for other in list(self._held):
                 same = other.path == path or (self._identity and other._identity == self._identity)
-                if same and (exclusive or other.exclusive):
+                if same and "read" not in (use, other.use) and "write" in (use, other.use):
                     raise LockHeldError(path, (os.getpid(),))
             self._file = self._open()
             if self._file is not None:
@@ -108,10 +125,12 @@ class FileLock:
 
     def identify(self) -> None:
         """Look again which file lies at the path: it has been made or replaced."""
-        self._identity = None
-        with contextlib.suppress(OSError):
-            status = os.stat(self.path)
-            self._identity = (status.st_dev, status.st_ino)
+        self._identity = identity_of(self.path)
+
+    @property
+    def identity(self) -> tuple[int, int] | None:
+        """Device and inode of the file at the path when it was last looked at; None: there was none."""
+        return self._identity
 
     @property
     def exists(self) -> bool:
@@ -124,7 +143,7 @@ class FileLock:
         try:
             return io.FileIO(os.open(name, flags | os.O_RDWR | os.O_CREAT, 0o666), "r+")
         except OSError as error:
-            if self.exclusive or error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM):
+            if self.use == "write" or error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM):
                 raise
             try:  # a reader needs no more than to read it, and nothing where nobody can write
                 return io.FileIO(os.open(name, flags | os.O_RDONLY), "r")
@@ -133,12 +152,16 @@ class FileLock:
 
     def _lock(self, file: io.FileIO) -> None:
         try:
-            fcntl.flock(file, (fcntl.LOCK_EX if self.exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if self.use != "read":
+                _lock_writer_byte(file, fcntl.F_WRLCK if self.use == "write" else fcntl.F_RDLCK)
+        except (BlockingIOError, PermissionError):  # of locks both mean the same (fcntl(2))
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_UN)
             pids = _holders(file.fileno())
             file.close()
             raise LockHeldError(self.path, pids) from None
-        if self.exclusive:
+        if self.use == "write":
             os.ftruncate(file.fileno(), 0)
             os.pwrite(file.fileno(), b"%d\n" % os.getpid(), 0)
 
@@ -146,8 +169,10 @@ class FileLock:
         """Unlock, also for the copies of the descriptor that child processes may have. Can be repeated."""
         if self._file is not None and not self._file.closed:
             with contextlib.suppress(OSError):
-                if self.exclusive:
+                if self.use == "write":
                     os.ftruncate(self._file.fileno(), 0)
+                if self.use != "read":
+                    _lock_writer_byte(self._file, fcntl.F_UNLCK)
                 fcntl.flock(self._file, fcntl.LOCK_UN)
             self._file.close()
         with self._guard:
@@ -166,17 +191,28 @@ class FileLock:
 os.register_at_fork(after_in_child=FileLock._after_fork_in_child)
 
 
+def _lock_writer_byte(file: io.FileIO, kind: int) -> None:
+    """``struct flock`` of 64-bit Linux; the process id in it is 0 for these locks."""
+    fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", kind, os.SEEK_SET, _WRITER_BYTE, 1, 0))
+
+
 def _holders(fd: int) -> tuple[int, ...]:
-    """The processes that hold the lock: as the kernel says, else as the lock file says."""
+    """The processes in the way: the writer, or whoever keeps writers out, as far as that can be told."""
     status = os.fstat(fd)
     wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    pids: list[int] = []
-    with contextlib.suppress(OSError, ValueError), open(_PROC_LOCKS, encoding="ascii") as lines:
-        # "1: FLOCK  ADVISORY  WRITE 708 fd:00:260 0 EOF" (proc_locks(5)); "->" marks one that waits
-        for fields in map(str.split, lines):
-            if fields[1] == "FLOCK" and fields[5] == wanted and int(fields[4]) > 0:
-                pids.append(int(fields[4]))
-    if not pids:
-        with contextlib.suppress(OSError, ValueError):
-            pids.append(int(os.pread(fd, 32, 0)))
-    return tuple(sorted(set(pids)))
+    sharing: list[int] = []
+    alone: list[int] = []
+    writer = 0
+    with contextlib.suppress(OSError, ValueError):
+        writer = int(os.pread(fd, 32, 0))
+    try:
+        with open(_PROC_LOCKS, encoding="ascii") as lines:
+            # "1: FLOCK  ADVISORY  WRITE 708 fd:00:260 0 EOF" (proc_locks(5)); "->" marks one that waits
+            for fields in map(str.split, lines):
+                if fields[1] == "FLOCK" and fields[5] == wanted and int(fields[4]) > 0:
+                    (alone if fields[3] == "WRITE" else sharing).append(int(fields[4]))
+    except (OSError, ValueError):
+        sharing.append(writer)
+    if writer in sharing and not alone:  # else it was killed
+        alone.append(writer)
+    return tuple(sorted({pid for pid in alone or sharing if pid > 0}))

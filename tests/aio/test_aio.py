@@ -320,9 +320,13 @@ def test_opening_fails_as_it_does_plainly(path: Path) -> None:
         with pytest.raises(ValueError, match="sync"):
             async with kvwasi.aio.open(path, sync="never"):
                 pass
-        async with kvwasi.aio.open(path):
+        async with kvwasi.aio.open(path) as store:
             with pytest.raises(kvwasi.DatabaseLockedError):
                 await kvwasi.aio.open(path)
+            async with kvwasi.aio.open(path, "r") as reader:
+                await store.put("k", "v")
+                assert await reader.get("k") is None
+                assert await reader.refresh() and await reader.get("k") == b"v"
 
     asyncio.run(main())
 

@@ -90,7 +90,7 @@ def test_stats(kv) -> None:
     }
     assert lines["keys"][0] == "1"
     assert lines.keys() == facts.keys()
-    assert lines["pinned_bytes"][1] == "(held for old snapshots and checkpoints only)"
+    assert lines["pinned_bytes"][1] == "(held for old snapshots, checkpoints and readers only)"
     assert upkeep._STATS_WORDS.keys() <= facts.keys()
 
 

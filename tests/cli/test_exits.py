@@ -103,8 +103,12 @@ def test_locked_names_the_holder(kv, database: Path) -> None:
         assert holder.stdout is not None
         holder.stdout.readline()
         assert str(holder.pid).encode() in kv("put", "a.kv", "k", "v", code=4).stderr
-        assert str(holder.pid).encode() in kv("list", "a.kv", code=4).stderr
-        assert kv("get", "a.kv", "k").stdout == b"v"  # short looks go beside a writer
+        assert str(holder.pid).encode() in kv("compact", "a.kv", code=4).stderr
+        assert kv("get", "a.kv", "k").stdout == b"v"  # what only reads goes beside a writer
+        assert kv("list", "a.kv").stdout != b""
+        assert kv("dump", "a.kv").stdout != b""
+        kv("check", "a.kv")
+        kv("backup", "a.kv", "b.kv")
         assert kv("list", "a.kv", "--count").stdout == b"1\n"
         assert b'"keys": 1' in kv("stats", "a.kv", "--json").stdout
         holder.communicate(b"\n", timeout=60)

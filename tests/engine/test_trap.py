@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = (ROOT / "guest-db/include/kv_guest.h").read_text()
 
+ABI = int(re.search(r"#define KV_GUEST_ABI (\d+)", HEADER)[1])  # type: ignore[index]
+
 # Parameters of each export, as in kv_guest.h.
 SIGNATURES = {
     name: re.findall(r"int(32|64)_t", parameters)
@@ -39,7 +41,7 @@ if store is not None:
 """
 
 
-def guest(bodies: dict[str, str], block: int = 1024, data: int = 65_536, abi: int = 2) -> str:
+def guest(bodies: dict[str, str], block: int = 1024, data: int = 65_536, abi: int = ABI) -> str:
     """A module with every export: each answers KV_OK but for what `bodies` says."""
     functions = [f'(func (export "kv_guest_init") (result i32) i32.const {block})']
     for name, parameters in SIGNATURES.items():

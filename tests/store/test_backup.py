@@ -113,9 +113,13 @@ def test_what_is_there_stays(full: kvwasi.Store, tmp_path: Path) -> None:
     assert place.read_bytes() == b"mine"
     full.backup(place, overwrite=True)
     with kvwasi.open(place, "r") as copy:
-        assert len(copy) == len(full)
-        with pytest.raises(kvwasi.DatabaseLockedError):
-            full.backup(place, overwrite=True)
+        before = len(full)
+        full["later"] = "v"
+        full.backup(place, overwrite=True)
+        assert len(copy) == before  # a reader goes on with the file that it has
+        assert copy.refresh() and copy["later"] == b"v"
+    with kvwasi.open(place), pytest.raises(kvwasi.DatabaseLockedError):
+        full.backup(place, overwrite=True)
     for overwrite in (False, True):
         with pytest.raises(kvwasi.DatabaseLockedError):
             full.backup(full.path, overwrite=overwrite)

@@ -58,6 +58,7 @@ CALLS: dict[str, Call] = {
     "snapshot": lambda s: s.snapshot(),
     "sync": lambda s: s.sync(),
     "stats": lambda s: s.stats(),
+    "refresh": lambda s: s.refresh(),
     "check": lambda s: s.check(),
     "compact": lambda s: s.compact(),
     "backup": lambda s: s.backup(s.path + "-copy"),

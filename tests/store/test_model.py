@@ -2,6 +2,7 @@
 
 import copy
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,20 @@ class CursorModel:
         return self.at is not None and self.at == int(self.at) and 0 <= self.at < count
 
 
+@dataclass
+class Reader:
+    """A store open to be read, and what it shows until it is refreshed."""
+
+    store: kvwasi.Store
+    shows: Model
+
+
 class StoreAgainstDict(RuleBasedStateMachine):
     """Every verb on both; transactions, snapshots, reopening, compaction and crashes in between."""
 
     iterators = Bundle("iterators")
     snapshots = Bundle("snapshots")
+    readers = Bundle("readers")
 
     @initialize(sync=st.sampled_from(["commit", "none", "interval"]), small=st.booleans())
     def begin(self, sync: Any, small: bool) -> None:
@@ -93,6 +103,7 @@ class StoreAgainstDict(RuleBasedStateMachine):
         self.committed: Model = {"": {}}
         self.pending: Model = {"": {}}
         self.savepoints: list[tuple[kvwasi.Savepoint, Model]] = []
+        self.shown: list[Reader] = []
 
     def target(self, table: str = "") -> Any:
         whole = self.store if self.transaction is None else self.transaction
@@ -295,6 +306,27 @@ class StoreAgainstDict(RuleBasedStateMachine):
         if close:
             snapshot.close()
 
+    # --- readers beside the writer ---
+
+    @rule(target=readers)
+    def open_reader(self) -> Reader:
+        reader = Reader(kvwasi.open(self.path, "r"), copy.deepcopy(self.committed))
+        self.shown.append(reader)
+        return reader
+
+    @rule(reader=readers, refresh=st.booleans(), then=st.sampled_from(["", "", "", "check", "close"]))
+    def read_beside(self, reader: Reader, refresh: bool, then: str) -> None:
+        if reader.store.closed:
+            return
+        if refresh:
+            assert reader.store.refresh() or reader.shows == self.committed
+            reader.shows = copy.deepcopy(self.committed)
+        assert_same(reader.store, reader.shows)
+        if then == "check":
+            assert reader.store.check() == []
+        if then == "close":
+            reader.store.close()
+
     # --- transactions, reopening, crashes, compaction ---
 
     @precondition(lambda self: self.transaction is None)
@@ -396,8 +428,13 @@ class StoreAgainstDict(RuleBasedStateMachine):
             self.savepoints = []
             try:
                 assert_same(self.store, self.committed)
+                for reader in self.shown:
+                    if not reader.store.closed:
+                        assert_same(reader.store, reader.shows)
             finally:
                 self.store.close()
+                for reader in self.shown:
+                    reader.store.close()
             with kvwasi.open(self.path, "r") as store:
                 assert_same(store, self.committed)
             self.place.cleanup()

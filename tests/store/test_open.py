@@ -1,5 +1,6 @@
 """Opening: flags, arguments, what may lie at the path, the lock between processes."""
 
+import fcntl
 import os
 import socket
 import stat
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import kvwasi
+from kvwasi import opening
 
 
 def test_flags(path: Path) -> None:
@@ -188,7 +190,7 @@ def test_locked_in_this_process(path: Path) -> None:
         hard_link = path.with_name("hard.kv")
         os.link(path, hard_link)
         for place in (path, path.parent / "." / "my.kv", hard_link):
-            for flag in ("r", "w", "c", "n"):
+            for flag in ("w", "c", "n"):
                 with pytest.raises(kvwasi.DatabaseLockedError) as caught:
                     kvwasi.open(place, flag)  # type: ignore[arg-type]
                 assert caught.value.pids == (os.getpid(),)
@@ -203,8 +205,9 @@ def test_readers_share(path: Path) -> None:
     kvwasi.open(path).close()
     with kvwasi.open(path, "r") as one, kvwasi.open(path, "r") as two:
         assert len(one) == len(two) == 0
-        with pytest.raises(kvwasi.DatabaseLockedError):
-            kvwasi.open(path)
+        with kvwasi.open(path) as store, kvwasi.open(path, "r") as three:
+            store["k"] = "v"
+            assert len(one) == len(two) == len(three) == 0
     kvwasi.open(path).close()
 
 
@@ -216,7 +219,7 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize(("theirs", "ours"), [("c", "c"), ("c", "r"), ("r", "w"), ("n", "n")])
+@pytest.mark.parametrize(("theirs", "ours"), [("c", "c"), ("c", "w"), ("w", "n"), ("n", "n")])
 def test_locked_by_another_process(path: Path, theirs: str, ours: str) -> None:
     kvwasi.open(path).close()
     command = [sys.executable, "-c", _HOLD, str(path), theirs]
@@ -233,6 +236,44 @@ def test_locked_by_another_process(path: Path, theirs: str, ours: str) -> None:
         with kvwasi.open(path, ours) as store:  # type: ignore[arg-type]
             assert len(store) == 0
     assert stat.S_ISREG(Path(f"{path}-lock").stat().st_mode)
+
+
+_HOLD_ALONE = """
+import fcntl, os, sys
+file = os.open(sys.argv[1] + "-lock", os.O_RDWR | os.O_CREAT)
+fcntl.flock(file, fcntl.LOCK_EX)
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("ours", ["r", "w"])
+def test_a_program_that_knows_no_readers_beside_a_writer(path: Path, ours: str) -> None:
+    """An earlier version, or the C library, that writes: it is alone."""
+    kvwasi.open(path).close()
+    command = [sys.executable, "-c", _HOLD_ALONE, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"open\n"
+        with pytest.raises(kvwasi.DatabaseLockedError) as caught:
+            kvwasi.open(path, ours)  # type: ignore[arg-type]
+        assert caught.value.pids == (holder.pid,)
+        holder.kill()
+    with kvwasi.open(path, ours) as store:  # type: ignore[arg-type]
+        with Path(f"{path}-lock").open("rb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert len(store) == 0
+
+
+def test_a_database_that_is_repaired_is_not_written(path: Path) -> None:
+    kvwasi.open(path).close()
+    lock = opening.acquire(path, "r", still=True)
+    with pytest.raises(kvwasi.DatabaseLockedError, match="this process"):
+        kvwasi.open(path)
+    kvwasi.open(path, "r").close()
+    lock.release()
+    with kvwasi.open(path), pytest.raises(kvwasi.DatabaseLockedError):
+        opening.acquire(path, "r", still=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

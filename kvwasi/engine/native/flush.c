@@ -40,10 +40,11 @@ static int flush_end(kve_session *session, int error, uint64_t position, kve_fai
     int status = kve_reachable(session);
     if (status == 0) {
         if (error == 0)
-            status = kve_status_of(session, kve_call_synced(session, position), failure);
+            status = kve_status_of(session, kve_call_number(session, KVE_synced, position), failure);
         else
             (void)kve_call(session, KVE_sync_failed, (uint32_t)wasi_errno(error), 0, 0, 0, 0);
     }
+    if (error == 0 && status == KV_OK) kve_release_readers(session, false);
     kve_unlock(session);
     if (error == 0) return status;
     failure->os_error = error;

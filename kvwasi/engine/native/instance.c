@@ -48,11 +48,11 @@ int kve_call(kve_session *session, kve_export which, uint32_t a, uint32_t b, uin
     return call_raw(session, which, values, 5);
 }
 
-int kve_call_synced(kve_session *session, uint64_t position)
+int kve_call_number(kve_session *session, kve_export which, uint64_t number)
 {
     wasmtime_val_raw_t value;
-    value.i64 = (int64_t)position;
-    return call_raw(session, KVE_synced, &value, 1);
+    value.i64 = (int64_t)number;
+    return call_raw(session, which, &value, 1);
 }
 
 int kve_status_of(kve_session *session, int status, kve_failure *failure)
@@ -169,11 +169,28 @@ static bool session_start(kve_session *session, const char *directory, int *os_e
     if (kve_the_runtime.memory_limit > 0)
         wasmtime->wasmtime_store_limiter(session->store, kve_the_runtime.memory_limit, -1, -1, -1, -1);
     session->context = wasmtime->wasmtime_store_context(session->store);
-    uint32_t flags = KVW_PREOPEN_EXCLUSIVE | (session->read_only ? KVW_PREOPEN_READ_ONLY : 0);
+    uint32_t flags = KVW_PREOPEN_EXCLUSIVE | (session->read_only ? KVW_PREOPEN_READ_ONLY | KVW_PREOPEN_ALONGSIDE : 0);
     *os_error = session->api->preopen(session->host, directory, "/", flags);
     bool ok = *os_error == 0 && instantiate(session, linker, message) && find_block(session, message);
     wasmtime->wasmtime_linker_delete(linker);
     return ok;
+}
+
+/* Of zeros. */
+static void init(kve_session *session, const kvw_api *api, bool read_only)
+{
+    session->api = api;
+    session->wasmtime = api->wasmtime;
+    session->read_only = read_only;
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&session->lock, NULL);
+    pthread_mutex_init(&session->flush_lock, NULL);
+    pthread_mutex_init(&session->pending_lock, NULL);
+    pthread_cond_init(&session->flush_done, &attributes);
+    pthread_cond_init(&session->flusher_wake, &attributes);
+    pthread_condattr_destroy(&attributes);
 }
 
 kve_session *kve_session_new(const kvw_api *api, const char *directory, bool read_only, int *os_error,
@@ -185,24 +202,39 @@ kve_session *kve_session_new(const kvw_api *api, const char *directory, bool rea
         snprintf(message, KVE_MESSAGE_SIZE, "no memory for the engine");
         return NULL;
     }
-    session->api = api;
-    session->wasmtime = api->wasmtime;
+    init(session, api, read_only);
     session->fork_generation = kve_fork_generation;
-    session->read_only = read_only;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_mutex_init(&session->lock, NULL);
-    pthread_mutex_init(&session->flush_lock, NULL);
-    pthread_mutex_init(&session->pending_lock, NULL);
-    pthread_cond_init(&session->flush_done, &attributes);
-    pthread_cond_init(&session->flusher_wake, &attributes);
-    pthread_condattr_destroy(&attributes);
     session->open = session_start(session, directory, os_error, message);
     if (session->open) return session;
     kve_session_drop(session);
     kve_session_free(session);
     return NULL;
+}
+
+bool kve_session_revive(kve_session *session, const char *directory, int *os_error, char *message)
+{
+    const kvw_api *api = session->api;
+    const bool still = session->still;
+    const uint32_t generation = session->fork_generation;
+    const uint64_t lives = session->lives + 1;
+    *os_error = 0;
+    memset(session, 0, sizeof *session);
+    init(session, api, true);
+    session->still = still;
+    session->lives = lives;
+    session->fork_generation = generation; /* until it is open */
+    session->open = session_start(session, directory, os_error, message);
+    return session->open;
+}
+
+void kve_session_revived(kve_session *session)
+{
+    session->fork_generation = kve_fork_generation;
+}
+
+void kve_session_abandon(kve_session *session)
+{
+    if (session->host != NULL) session->api->abandon(session->host);
 }
 
 void kve_session_drop(kve_session *session)

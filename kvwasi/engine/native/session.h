@@ -41,6 +41,9 @@ typedef struct kve_failure {
 #define KVE_EXPORTS(X)                                                                                       \
     X(init)                                                                                                  \
     X(open)                                                                                                  \
+    X(refresh)                                                                                               \
+    X(held)                                                                                                  \
+    X(release)                                                                                               \
     X(close_mark)                                                                                            \
     X(close)                                                                                                 \
     X(get)                                                                                                   \
@@ -110,6 +113,8 @@ typedef struct kve_session {
     uint32_t data_address;
     uint32_t fork_generation;
     bool read_only;
+    bool still; /* nobody can write meanwhile, so that no lock is needed to read */
+    uint64_t lives; /* how often it was opened again after a fork */
 
     pthread_mutex_t lock; /* the guest, and everything down to `message` */
     bool open;
@@ -119,8 +124,10 @@ typedef struct kve_session {
     uint64_t writer;       /* thread that owns the write side: a transaction, a compaction, or its turn; 0: none */
     uint64_t transaction;  /* number of the open transaction, 0: none */
     uint64_t transactions; /* begun so far */
-    uint64_t changes;      /* writes asked for so far: what was read ahead of a transaction is stale after one */
+    uint64_t changes;      /* writes asked for so far, or refreshes: what was read ahead before one is stale */
     uint64_t snapshot_since_ns[KV_SNAPSHOTS_MAX]; /* when each was opened, 0: it is not */
+    uint64_t held_count, held_asked_ns; /* checkpoints that were kept for readers in other processes when that was asked last */
+    uint64_t held_oldest, held_since_ns; /* the oldest of them, and since when it is that; 0: there is none */
     kve_waiter *queue_head;
     kve_waiter *queue_tail;
     char message[256];
@@ -159,13 +166,19 @@ typedef struct kve_session {
  * `message` (KVE_MESSAGE_SIZE bytes) says what failed. */
 kve_session *kve_session_new(const kvw_api *api, const char *directory, bool read_only, int *os_error,
                              char *message);
+/* In a child process: begin the parent's read-only session anew, in the same place. False as NULL above; then it is dead as before. Once
+ * the database is open, kve_session_revived. */
+bool kve_session_revive(kve_session *session, const char *directory, int *os_error, char *message);
+void kve_session_revived(kve_session *session);
+/* In a child process: close its copies of the descriptors, whose locks are not to outlive the parent. */
+void kve_session_abandon(kve_session *session);
 /* Drop the guest's instance and descriptors; the session stays, closed. Under the lock. */
 void kve_session_drop(kve_session *session);
 /* Free a dropped session (or, in a child process, forget it). */
 void kve_session_free(kve_session *session);
 /* Call an export. A kv_status, or KVE_BROKEN. Under the lock. */
 int kve_call(kve_session *session, kve_export which, uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32_t e);
-int kve_call_synced(kve_session *session, uint64_t position);
+int kve_call_number(kve_session *session, kve_export which, uint64_t number); /* the same with 64 bits */
 /* Mark the session as broken: nothing is known of the guest's state any more. Returns KVE_BROKEN. */
 int kve_break(kve_session *session, const char *what);
 int kve_status_of(kve_session *session, int status, kve_failure *failure);
@@ -254,6 +267,13 @@ void kve_writer_release(kve_session *session); /* the next one's turn; under the
 void kve_writer_wake_all(kve_session *session); /* on close; under the lock */
 uint32_t kve_writers_waiting(const kve_session *session); /* under the lock */
 uint64_t kve_now_ns(void);
+
+/* --- readers.c --- */
+
+#define KVE_HELD_MAX 1024u
+/* After a flush: let go of checkpoints on which no reader in another process stands any more; readers that stay are not asked for at each
+ * flush, unless `all`. Under the lock. */
+void kve_release_readers(kve_session *session, bool all);
 
 /* --- flush.c: group commit; all without the GIL and without the lock --- */
 

@@ -111,13 +111,19 @@ int kve_snapshot_open(kve_session *session, uint32_t *handle, kve_failure *failu
 void kve_snapshot_close(kve_session *session, uint32_t handle);
 uint64_t kve_snapshot_oldest_ns(const kve_session *session); /* age of the oldest; 0: there is none */
 
+/* --- readers.c --- */
+/* Show what was committed since; with `replaced` in another file of that name. `*moved`: there was something. */
+int kve_refresh(kve_session *session, bool replaced, bool *moved, kve_failure *failure);
+
 int kve_open(kve_session *session, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,
              uint64_t cache_bytes, kve_failure *failure);
 /* Sync, write the mark of a clean close, give everything back. The session is closed whatever is returned. */
 int kve_close(kve_session *session, kve_failure *failure);
 
-/* `*age_ns`: of the oldest snapshot, 0: none is open. */
-int kve_stats(kve_session *session, kv_guest_stats_result *out, uint64_t *age_ns, kve_failure *failure);
+/* `*age_ns`: of the oldest snapshot, 0: none is open. `*readers_age_ns`: since when a checkpoint is kept for readers in other processes,
+ * 0: none is. */
+int kve_stats(kve_session *session, kv_guest_stats_result *out, uint64_t *age_ns, uint64_t *readers_age_ns,
+              kve_failure *failure);
 /* `*out` is the caller's to free. */
 int kve_check(kve_session *session, kv_problem **out, size_t *count, kve_failure *failure);
 /* The caller has its turn, and gives it back afterwards. */

@@ -4,22 +4,6 @@
 
 #include "verbs.h"
 
-int kve_open(kve_session *session, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,
-             uint64_t cache_bytes, kve_failure *failure)
-{
-    if (name_length > KV_DATA_CAPACITY) return KV_INVALID;
-    kve_lock(session);
-    int status;
-    do {
-        memcpy(kve_data(session), name, name_length);
-        kve_block(session)->cache_bytes = cache_bytes;
-        status = kve_call(session, KVE_open, name_length, flags, sector_bytes, 0, 0);
-    } while (status == KV_AGAIN);
-    status = kve_status_of(session, status, failure);
-    kve_unlock(session);
-    return status;
-}
-
 /* --- close --- */
 
 /* Bring the guest to a clean end: flush as often as it asks for that. */
@@ -31,7 +15,7 @@ static int close_steps(kve_session *session, kve_failure *failure)
         if (status != KV_NEEDS_SYNC) return status;
         int error = session->api->datasync(session->host, (uint32_t)kve_block(session)->fd);
         if (error == 0) {
-            status = kve_status_of(session, kve_call_synced(session, failure->position), failure);
+            status = kve_status_of(session, kve_call_number(session, KVE_synced, failure->position), failure);
             if (status != KV_OK) return status;
             continue;
         }
@@ -78,13 +62,16 @@ int kve_close(kve_session *session, kve_failure *failure)
 
 /* --- statistics and check --- */
 
-int kve_stats(kve_session *session, kv_guest_stats_result *out, uint64_t *age_ns, kve_failure *failure)
+int kve_stats(kve_session *session, kv_guest_stats_result *out, uint64_t *age_ns, uint64_t *readers_age_ns,
+              kve_failure *failure)
 {
     kve_lock(session);
     int status = kve_usable(session);
+    if (status == 0 && !session->read_only) kve_release_readers(session, true);
     if (status == 0) status = kve_status_of(session, kve_call(session, KVE_stats, 0, 0, 0, 0, 0), failure);
     if (status == KV_OK) memcpy(out, kve_data(session), sizeof *out);
     *age_ns = kve_snapshot_oldest_ns(session);
+    *readers_age_ns = session->held_since_ns == 0 ? 0 : kve_now_ns() - session->held_since_ns;
     kve_unlock(session);
     return status;
 }

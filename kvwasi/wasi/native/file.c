@@ -98,6 +98,10 @@ static bool lock(kvw_file *file, int os_fd, bool writes)
         return true;
     if (file->lock_refused)
         return false;
+    if (!writes && file->host->alongside) {
+        file->lock_fd = os_fd; /* as if it were locked */
+        return true;
+    }
     if (file->lock_fd >= 0 && file->lock_fd != os_fd)
         unlock(file); /* it would be in the way of the other descriptor's */
     int error = set_lock(os_fd, writes ? F_WRLCK : F_RDLCK);

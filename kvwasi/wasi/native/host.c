@@ -95,6 +95,7 @@ int kvw_host_preopen(kvw_host *host, const char *host_path, const char *guest_pa
         close(os_fd);
         return ENOMEM;
     }
+    host->alongside = (flags & KVW_PREOPEN_ALONGSIDE) && (flags & KVW_PREOPEN_READ_ONLY);
     if (host->roots < sizeof host->root_inodes / sizeof *host->root_inodes) {
         host->root_inodes[host->roots] = st.st_ino;
         host->root_devices[host->roots++] = st.st_dev;
@@ -270,6 +271,43 @@ static void host_prefetch(kvw_host *host, uint32_t fd, uint64_t offset, size_t l
         __builtin_prefetch(at + i);
 }
 
+static int range_request(kvw_host *host, uint32_t fd, uint64_t start, uint64_t length, int command,
+                         struct flock *request)
+{
+    const kvw_descriptor *d = kvw_descriptor_of(host, fd);
+    if (!d || d->os_fd < 0)
+        return EBADF;
+    if (start > INT64_MAX || length > INT64_MAX - start)
+        return EINVAL;
+    request->l_whence = SEEK_SET;
+    request->l_start = (off_t)start;
+    request->l_len = (off_t)length;
+    return fcntl(d->os_fd, command, request) < 0 ? errno : 0;
+}
+
+static int host_lock_shared(kvw_host *host, uint32_t fd, uint64_t start, uint64_t length, bool on)
+{
+    struct flock request = {.l_type = on ? F_RDLCK : F_UNLCK};
+    return range_request(host, fd, start, length, F_OFD_SETLK, &request);
+}
+
+static int host_is_locked(kvw_host *host, uint32_t fd, uint64_t start, uint64_t length, bool *locked)
+{
+    struct flock request = {.l_type = F_WRLCK};
+    int error = range_request(host, fd, start, length, F_OFD_GETLK, &request);
+    *locked = error == 0 && request.l_type != F_UNLCK;
+    return error;
+}
+
+static void host_abandon(kvw_host *host)
+{
+    for (uint32_t fd = 0; fd < host->slots; fd++) {
+        const kvw_descriptor *d = kvw_slot(host, fd);
+        if (d->open && d->os_fd >= 0)
+            close(d->os_fd);
+    }
+}
+
 void kvw_host_api(kvw_api *api)
 {
     *api = (kvw_api){
@@ -283,5 +321,8 @@ void kvw_host_api(kvw_api *api)
         .datasync = host_datasync,
         .read = host_read,
         .prefetch = host_prefetch,
+        .lock_shared = host_lock_shared,
+        .is_locked = host_is_locked,
+        .abandon = host_abandon,
     };
 }

@@ -80,6 +80,7 @@ struct kvw_host {
     bool walk_only;         /* resolve paths component by component even where openat2 works */
     dev_t root_devices[16]; /* of the preopens, whose ".." is themselves */
     ino_t root_inodes[16];
+    bool alongside; /* KVW_PREOPEN_ALONGSIDE */
     uint32_t roots;
 };
 

@@ -3,12 +3,13 @@
 #ifndef KVW_HOST_API_H
 #define KVW_HOST_API_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "wasmtime_abi.h"
 
-#define KVW_API_VERSION 2
+#define KVW_API_VERSION 3
 #define KVW_API_CAPSULE "kvwasi.wasi._host._api"
 
 typedef struct kvw_host kvw_host;
@@ -16,6 +17,9 @@ typedef struct kvw_host kvw_host;
 /* kvw_api.preopen flags */
 #define KVW_PREOPEN_READ_ONLY 1u
 #define KVW_PREOPEN_EXCLUSIVE 2u
+/* Of a host whose preopens are all read-only: the embedder knows that whoever writes the files never cuts them. Windows are read beside
+ * one that is stored to, and do not stand in its way. */
+#define KVW_PREOPEN_ALONGSIDE 4u
 
 typedef struct kvw_api {
     uint32_t version;             /* KVW_API_VERSION */
@@ -40,6 +44,14 @@ typedef struct kvw_api {
     int (*read)(kvw_host *host, uint32_t fd, uint64_t offset, void *to, size_t length, size_t *got);
     /* Have the bytes on their way to the cache, for a `read` soon. Under the same lock; never fails. */
     void (*prefetch)(kvw_host *host, uint32_t fd, uint64_t offset, size_t length);
+
+    /* Locks of open file descriptions on ranges of a file, which end with the descriptor or its process. `on`: share the range with
+     * others who read; else let go of it. 0 or an errno of the OS. */
+    int (*lock_shared)(kvw_host *host, uint32_t fd, uint64_t start, uint64_t length, bool on);
+    /* Whether others have a lock in the range. 0 or an errno of the OS. */
+    int (*is_locked)(kvw_host *host, uint32_t fd, uint64_t start, uint64_t length, bool *locked);
+    /* In a child process after a fork: close its copies of all descriptors, so that what the parent has locked ends with the parent. */
+    void (*abandon)(kvw_host *host);
 } kvw_api;
 
 #endif
