@@ -83,6 +83,19 @@ static int host_datasync(kvw_host *host, uint32_t fd)
     return fdatasync((int)fd) == 0 ? 0 : errno;
 }
 
+/* There are no readers in other processes here. */
+static int host_lock_shared(kvw_host *host, uint32_t fd, uint64_t start, uint64_t length, bool on)
+{
+    (void)host, (void)fd, (void)start, (void)length, (void)on;
+    return ENOSYS;
+}
+
+static int host_is_locked(kvw_host *host, uint32_t fd, uint64_t start, uint64_t length, bool *locked)
+{
+    *locked = false;
+    return host_lock_shared(host, fd, start, length, false);
+}
+
 static size_t memory_size(const wasmtime_context_t *context, const wasmtime_memory_t *memory)
 {
     (void)context;
@@ -167,10 +180,10 @@ int kve_call(kve_session *session, kve_export which, uint32_t a, uint32_t b, uin
     return status;
 }
 
-int kve_call_synced(kve_session *session, uint64_t position)
+int kve_call_number(kve_session *session, kve_export which, uint64_t number)
 {
     (void)session;
-    return (int)kv_guest_synced(position);
+    return ((int (*)(uint64_t))(void *)exports[which])(number);
 }
 
 int kve_status_of(kve_session *session, int status, kve_failure *failure)
@@ -201,7 +214,12 @@ static void prepare(kve_session *session)
     static kvw_wasmtime wasmtime;
     static kvw_api api;
     wasmtime.wasmtime_memory_data_size = memory_size;
-    api = (kvw_api){.wasmtime = &wasmtime, .datasync = host_datasync, .read = host_read, .prefetch = host_prefetch};
+    api = (kvw_api){.wasmtime = &wasmtime,
+                    .datasync = host_datasync,
+                    .read = host_read,
+                    .prefetch = host_prefetch,
+                    .lock_shared = host_lock_shared,
+                    .is_locked = host_is_locked};
     session->api = &api;
     session->wasmtime = &wasmtime;
     session->fork_generation = kve_fork_generation;
@@ -235,6 +253,18 @@ kve_session *kve_session_new(const kvw_api *api, const char *place, bool read_on
     kve_session_free(session);
     return NULL;
 }
+
+bool kve_session_revive(kve_session *session, const char *place, int *os_error, char *message)
+{
+    (void)session, (void)place;
+    *os_error = ENOSYS;
+    snprintf(message, KVE_MESSAGE_SIZE, "not after a fork");
+    return false;
+}
+
+void kve_session_revived(kve_session *session) { (void)session; }
+
+void kve_session_abandon(kve_session *session) { (void)session; }
 
 void kve_session_drop(kve_session *session)
 {
