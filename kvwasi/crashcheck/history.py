@@ -22,6 +22,7 @@ __all__ = [
     "apply",
     "in_table",
     "is_in_table",
+    "is_table",
 ]
 
 Model = dict[bytes, bytes]
@@ -36,6 +37,11 @@ TABLE = b"\xfftable/"
 def in_table(name: bytes, key: bytes | None = None) -> bytes:
     """The key of a table's entry in histories and scans; without ``key``, of the table itself."""
     return TABLE + name if key is None else TABLE + name + b"/" + key
+
+
+def is_table(key: bytes) -> bool:
+    """Whether it is what :func:`in_table` makes for a table itself."""
+    return key.startswith(TABLE) and b"/" not in key[len(TABLE) :]
 
 
 def is_in_table(key: bytes, name: bytes) -> bool:

@@ -1,12 +1,12 @@
 """Running a workload on an engine, and keeping its history beside its trace."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from kvwasi.crashcheck.engines import Database, Engine, Mode
-from kvwasi.crashcheck.history import History, UnexpectedContentsError
+from kvwasi.crashcheck.history import Change, History, UnexpectedContentsError, is_table
 from kvwasi.crashcheck.steps import Step, Workload
 from kvwasi.crashcheck.workloads import steps_of
 
@@ -76,16 +76,29 @@ class Run:
     def commit(self, step: Step, durable: bool = False) -> None:
         """One transaction."""
         database = self.database
-        number = self.history.add(step.changes, step.lane)
+        changes = self._with_what_is_dropped(step)
+        number = self.history.add(changes, step.lane)
         self.mark("begun", number, step.lane)
         if step.do is not None:
             database.act(step.do)
         else:
-            database.commit(step.changes, durable=durable)
+            database.commit(changes, durable=durable)
         if durable:
             self._promise(number, step.lane)
         elif self.mode.sync:
             self._promise(number - self.mode.lag, step.lane)
+
+    def _with_what_is_dropped(self, step: Step) -> Sequence[Change]:
+        """A table that is dropped takes all of its entries along.
+
+        After a failure that has brought older contents back, it has others than the workload thinks.
+        """
+        dropped = tuple(key + b"/" for key, value in step.changes if value is None and is_table(key))
+        if not dropped:
+            return step.changes
+        there = {key for key in self.history.latest(step.lane) if key.startswith(dropped)}
+        others = sorted(there.difference(key for key, _ in step.changes))
+        return [*step.changes, *((key, None) for key in others)]
 
     def act(self, step: Step) -> None:
         """Something that commits nothing."""

@@ -61,6 +61,11 @@ def test_a_flush_that_fails(workload: str, flush: int) -> None:
     assert len(outcome.errors) == 1
 
 
+def test_a_table_that_is_dropped_after_a_failure_brought_entries_back() -> None:
+    """They go with it, whether the workload knows of them or not."""
+    assert reproduce("kvwasi/interval/tables/1/reverted4:L7.e76.m3") == []
+
+
 def test_a_second_power_cut_before_the_first_commit() -> None:
     assert reproduce("kvwasi/commit/mixed/1:L3.e54.m0.0r55969+L2.e6.m2") == []
 
