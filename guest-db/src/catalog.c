@@ -214,12 +214,20 @@ kv_status kv_tree_empty_some(kv_db *db, kv_root *root, uint32_t limit) {
         walk.root = *root;
         if (status == KV_OK) status = kv_walk_forward_from(&walk, (kv_key){NULL, 0}, false);
         if (status != KV_OK) return status;
-        if (!walk.valid) break;
+        if (!walk.valid) {
+            root->count = 0; /* whatever it said */
+            break;
+        }
         uint8_t buffer[KV_KEY_MAX];
         kv_key key = kv_walk_key(&walk, buffer);
         kv_apply_delete(db, root, &walk.path, key);
     }
-    return root->count > 0 ? KV_AGAIN : KV_OK;
+    for (uint32_t n = 0; root->count == 0 && root->node != 0 && n < limit; n++) {
+        kv_status status = kv_nodes_reserve(db->nodes, kv_tree_reserve(root));
+        if (status == KV_OK) status = kv_tree_free_first_leaf(db->nodes, root);
+        if (status != KV_OK) return status;
+    }
+    return root->node != 0 ? KV_AGAIN : KV_OK;
 }
 
 kv_status kv_table_apply_drop(kv_db *db, kv_state *state, kv_key name, uint32_t table) {

@@ -335,6 +335,45 @@ static bool join_sibling(kv_nodes *nodes, kv_root *root, kv_path *path, uint32_t
     return true;
 }
 
+/* A top without keys gives way to its only child. */
+static void shrink(kv_nodes *nodes, kv_root *root) {
+    while (root->node != 0) {
+        const kv_node *top = kv_node_here(nodes, root->node);
+        if (top->count > 0) break;
+        uint32_t below = top->level > 0 ? top->first : 0;
+        kv_nodes_retire(nodes, root->node);
+        root->node = below;
+        root->height--;
+        if (below == 0 || kv_node_get(nodes, below) == NULL) break;
+    }
+}
+
+kv_status kv_tree_free_first_leaf(kv_nodes *nodes, kv_root *root) {
+    kv_path path;
+    uint32_t at = root->node;
+    for (uint32_t level = root->height; level-- > 0;) {
+        const kv_node *node = kv_node_get(nodes, at);
+        if (node == NULL) return nodes->failure;
+        if (node->level != level) return kv_nodes_fail(nodes, at);
+        path.steps[level] = (kv_step){at, 0};
+        at = node->first;
+    }
+    own_path(nodes, root, &path);
+    for (uint32_t level = 0; level < root->height; level++) {
+        kv_nodes_retire(nodes, path.steps[level].node);
+        if (level + 1 == root->height) break;
+        kv_node *parent = kv_node_here(nodes, path.steps[level + 1].node);
+        if (parent->count == 0) continue; /* it was the only child */
+        kv_node_change(nodes, parent);
+        parent->first = kv_node_child(parent, 1);
+        kv_node_remove(parent, 0);
+        shrink(nodes, root);
+        return KV_OK;
+    }
+    *root = (kv_root){.node = 0};
+    return KV_OK;
+}
+
 void kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, kv_place *old) {
     own_path(nodes, root, path);
     kv_node *leaf = kv_node_here(nodes, path->steps[0].node);
@@ -346,13 +385,5 @@ void kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, kv_place *old
         if (kv_node_used(node) >= MERGE_BELOW) break;
         if (!join_sibling(nodes, root, path, level)) break;
     }
-    for (;;) { /* a top without keys gives way to its only child */
-        const kv_node *top = kv_node_here(nodes, root->node);
-        if (top->count > 0) break;
-        uint32_t below = top->level > 0 ? top->first : 0;
-        kv_nodes_retire(nodes, root->node);
-        root->node = below;
-        root->height--;
-        if (below == 0 || kv_node_get(nodes, below) == NULL) break;
-    }
+    shrink(nodes, root);
 }

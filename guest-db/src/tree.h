@@ -51,6 +51,9 @@ void kv_tree_put(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key, bool
 /* Remove the key that `path` leads to, and that was at `*old`. */
 void kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, kv_place *old);
 
+/* Give up the first leaf of a tree that has no keys; after kv_nodes_reserve. Leaves between full ones may have been left empty. */
+kv_status kv_tree_free_first_leaf(kv_nodes *nodes, kv_root *root);
+
 /* A position between or at keys of one version, which must stay unchanged while it is used. */
 typedef struct kv_walk {
     kv_nodes *nodes;

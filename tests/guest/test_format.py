@@ -124,7 +124,9 @@ def write_tables(store: kvwasi.Store) -> None:
     for name in ("one", "two", "gone"):
         store.table(name).put_many(content(MANY // 10, len(name)))
     store.table("empty")
-    store.drop_table("gone")
+    store.drop_table(
+        "gone"
+    )  # which has left pages that nothing referred to, where full leaves stood beside emptied ones
     store.table("after").put_many(content(10))
 
 
@@ -135,7 +137,15 @@ def write_compacted(store: kvwasi.Store) -> None:
     store["after"] = "it"
 
 
-SHAPES = [write_empty, write_few, write_many, write_deleted, write_large, write_tables, write_compacted]
+SHAPES = [
+    write_empty,
+    write_few,
+    write_many,
+    write_deleted,
+    write_large,
+    write_tables,
+    write_compacted,
+]
 
 
 @pytest.mark.parametrize("write", SHAPES)
