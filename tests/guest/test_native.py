@@ -49,7 +49,7 @@ def test_the_same_tests_pass_as_webassembly(tmp_path: Path) -> None:
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
     programs = sorted(tmp_path.glob("*.wasm"))
-    names = ["db", "faults", "full", "index", "records", "repair", "tree"]
+    names = ["db", "faults", "full", "index", "readers", "records", "repair", "tree"]
     assert [program.stem for program in programs] == [f"test_{name}" for name in names]
     kvwasi = Path(sys.executable).with_name("kvwasi")
     for program in programs:
