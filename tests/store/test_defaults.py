@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kvwasi
@@ -114,6 +114,7 @@ def test_impossible_entries(path: Path, given: dict[Any, Any], error: type[Excep
             assert (len(store), store.tables()) == (0, [])
 
 
+@settings(deadline=None)  # it opens files
 @given(
     st.lists(
         st.tuples(

@@ -97,7 +97,7 @@ static int reopen(kve_session *session, kve_failure *failure)
     return kve_status_of(session, status, failure);
 }
 
-int kve_refresh(kve_session *session, bool replaced, bool *moved, kve_failure *failure)
+int kve_refresh(kve_session *session, bool replaced, int *moved, kve_failure *failure)
 {
     *moved = false;
     for (;;) {

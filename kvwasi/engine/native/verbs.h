@@ -113,7 +113,7 @@ uint64_t kve_snapshot_oldest_ns(const kve_session *session); /* age of the oldes
 
 /* --- readers.c --- */
 /* Show what was committed since; with `replaced` in another file of that name. `*moved`: there was something. */
-int kve_refresh(kve_session *session, bool replaced, bool *moved, kve_failure *failure);
+int kve_refresh(kve_session *session, bool replaced, int *moved, kve_failure *failure);
 
 int kve_open(kve_session *session, const char *name, uint32_t name_length, uint32_t flags, uint32_t sector_bytes,
              uint64_t cache_bytes, kve_failure *failure);
