@@ -509,7 +509,11 @@ class Dataset:  # as those of PyTorch: picklable, or inherited by a fork
         return self.store[b"%06d" % number]
 
 def work(dataset, numbers, results):
-    results.put([(number, dataset[number]) for number in numbers])
+    found = []
+    try:
+        found = [(number, dataset[number]) for number in numbers]
+    finally:  # the parent waits for each
+        results.put(found)
 
 if __name__ == "__main__":
     dataset = Dataset(sys.argv[1])
@@ -536,12 +540,13 @@ def test_a_loader_with_four_workers(store: kvwasi.Store, path: Path, tmp_path: P
     script = tmp_path / "loader.py"
     script.write_text(LOADER)
     stop = threading.Event()
+    other = store.table("other")  # of its own: the loader counts the entries of the store
 
     def write() -> None:
         while not stop.is_set():
             store[b"%06d" % 7] = b"%d" % 7 * 20
-            store["x much"] = os.urandom(1000)
-            store.delete("x much")
+            other["much"] = os.urandom(1000)
+            other.delete("much")
 
     writer = threading.Thread(target=write)
     writer.start()
