@@ -16,7 +16,14 @@ from kvwasi.crashcheck.engines import ENGINES
 from kvwasi.crashcheck.examine import Finding, examine, write_state
 from kvwasi.crashcheck.names import Named
 from kvwasi.crashcheck.pool import Lost, run_tasks
-from kvwasi.crashcheck.record import Recording, RecordingError, mode_of, record, scratch_directory
+from kvwasi.crashcheck.record import (
+    Recording,
+    RecordingError,
+    mode_of,
+    record,
+    repeatable,
+    scratch_directory,
+)
 from kvwasi.crashcheck.recorder import Fault, Recorder
 from kvwasi.crashcheck.states import choices
 from kvwasi.crashcheck.trace import Trace, Window, windows
@@ -303,11 +310,10 @@ def _second_cuts(
     """
     engine, mode = ENGINES[plan.engine], mode_of(plan.engine, plan.mode)
     recorder = Recorder(place)
-    with watch_new_hosts(recorder):
+    with repeatable(plan.seed), watch_new_hosts(recorder):
         database = engine.open(place, mode)
         answered = len(recorder.trace.events)
         found = recording.history.find(dict(database.scan()), window)
-        recorder.gate.set()
         database.close()
     recorder.close()
     if found is None:

@@ -15,9 +15,6 @@ NEWER_LMDB = "-1.0"
 """Behind the names of modes of LMDB 1.0."""
 
 
-_NEVER_MS = 24 * 60 * 60 * 1000
-
-
 @dataclass(frozen=True)
 class Mode:
     """A way to open an engine, and what it promises.
@@ -26,15 +23,12 @@ class Mode:
         sync: a commit that has returned is durable.
         lag: of the newest commits that have returned so many may be lost all the same.
         promised: the engine's documentation promises that the database opens after a power cut.
-        timed: a thread flushes all the time, where the mode has one. When it does is up to the system:
-            a run of which one flush is to fail goes without.
     """
 
     name: str
     sync: bool = True
     lag: int = 0
     promised: bool = True
-    timed: bool = True
 
 
 class Database(Protocol):
@@ -110,8 +104,7 @@ class _KvwasiDatabase:
 
         sync: Any = mode.name
         flag: Any = "r" if read_only else "c"
-        interval_ms = 1 if mode.timed else _NEVER_MS
-        self.store = kvwasi.open(path, flag, sync=sync, interval_ms=interval_ms, sector_bytes=256 << 10)
+        self.store = kvwasi.open(path, flag, sync=sync, sector_bytes=256 << 10)
 
     def commit(self, changes: Sequence[Change], *, durable: bool = False) -> None:
         if len(changes) == 1 and not durable and not changes[0][0].startswith(TABLE):

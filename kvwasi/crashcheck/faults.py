@@ -13,11 +13,12 @@ from typing import Any
 
 from kvwasi.crashcheck.engines import ENGINES
 from kvwasi.crashcheck.examine import Finding, examine
+from kvwasi.crashcheck.flusher import Gate
 from kvwasi.crashcheck.history import History, UnexpectedContentsError
 from kvwasi.crashcheck.names import Named
 from kvwasi.crashcheck.newfiles import watch_new_files
 from kvwasi.crashcheck.pool import Lost, run_tasks
-from kvwasi.crashcheck.record import mode_of, scratch_directory
+from kvwasi.crashcheck.record import mode_of, repeatable, scratch_directory
 from kvwasi.crashcheck.recorder import Fault, Recorder
 from kvwasi.crashcheck.run import Run
 from kvwasi.crashcheck.steps import Step
@@ -110,7 +111,7 @@ class FaultRun(Run):
         """A step that may fail. A full disk changes nothing, and needs no opening again."""
         before = self.history.last()
         try:
-            getattr(self, step.verb)(step)
+            self.carry_out(step)
             return
         except self.engine.errors() as error:
             name = type(error).__name__
@@ -162,11 +163,11 @@ def run_one(plan: FaultPlan, directory: str) -> tuple[list[str], Finding | None,
         return _run_native(plan, directory)
     engine, mode = ENGINES[plan.engine], mode_of(plan.engine, plan.mode)
     counts: Counter[str] = Counter()
-    recorder = Recorder(directory, plan.fault)
+    gate = Gate()
+    recorder = Recorder(directory, plan.fault, gate)
     recorder.on_call = lambda call: counts.update([call.operation, *_also(call)])
-    recorder.gate.set()
-    run = FaultRun(engine, mode, directory, WORKLOADS[WORKLOAD], recorder.mark, heal=recorder.heal)
-    with watch_new_hosts(recorder), watch_new_files(recorder):
+    run = FaultRun(engine, mode, directory, WORKLOADS[WORKLOAD], recorder.mark, gate=gate, heal=recorder.heal)
+    with repeatable(plan.seed), watch_new_hosts(recorder), watch_new_files(recorder):
         finding = run.finding(plan.seed)
     recorder.close()
     return run.errors, finding or _afterwards(plan, run.history, directory), counts

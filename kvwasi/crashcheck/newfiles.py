@@ -1,5 +1,6 @@
 """What :class:`kvwasi.wasi.newfile.NewFile` does beside any host: told to a recorder all the same."""
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,10 @@ __all__ = ["watch_new_files"]
 
 @contextmanager
 def watch_new_files(watcher: Watcher) -> Iterator[None]:
-    """Within this, new files are flushed and named through ``watcher``, which may have it fail."""
+    """Within this, new files are flushed and named through ``watcher``, which may have it fail.
+
+    Their temporary names are the same each time.
+    """
     before = vars(newfile)["os"]
     setattr(newfile, "os", _Watched(watcher))  # noqa: B010
     try:
@@ -27,9 +31,13 @@ class _Watched:
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
+        self._numbers = itertools.count()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
+
+    def urandom(self, size: int) -> bytes:
+        return next(self._numbers).to_bytes(size, "big")
 
     def fsync(self, descriptor: int) -> None:
         self._call("sync", lambda: os.fsync(descriptor), descriptor)

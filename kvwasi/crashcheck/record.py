@@ -2,12 +2,13 @@
 
 import os
 import pickle
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from kvwasi.crashcheck.engines import ENGINES, Mode
+from kvwasi.crashcheck.flusher import Gate
 from kvwasi.crashcheck.history import History
 from kvwasi.crashcheck.newfiles import watch_new_files
 from kvwasi.crashcheck.pool import Lost, run_tasks
@@ -15,9 +16,10 @@ from kvwasi.crashcheck.recorder import Fault, Recorder
 from kvwasi.crashcheck.run import Run
 from kvwasi.crashcheck.trace import Trace
 from kvwasi.crashcheck.workloads import WORKLOADS
+from kvwasi.engine import _engine
 from kvwasi.wasi.trace import GO_ON, Result, StorageCall, Verdict, watch_new_hosts
 
-__all__ = ["Recording", "RecordingError", "mode_of", "record", "record_here"]
+__all__ = ["Recording", "RecordingError", "mode_of", "record", "record_here", "repeatable"]
 
 
 class RecordingError(Exception):
@@ -78,16 +80,24 @@ class _Later:
             self.recorder.after(result)
 
 
+@contextmanager
+def repeatable(seed: int) -> Iterator[None]:
+    """Within, stores are the same, byte for byte, if the same is done: their salts come from ``seed``."""
+    _engine.make_repeatable((seed << 20) + 1)
+    try:
+        yield
+    finally:
+        _engine.make_repeatable(0)
+
+
 def record_here(mode: str, workload: str, seed: int, directory: str, fault: Fault | None = None) -> Recording:
     """:func:`record` for this package's store, in this process."""
     engine, later = ENGINES["kvwasi"], _Later()
-    gate = threading.Event()
-    gate.set()
+    gate = Gate()
+    gate.shut()
 
     def tracing() -> None:
-        later.recorder = Recorder(directory, fault)
-        later.recorder.gate = gate
-        gate.clear()
+        later.recorder = Recorder(directory, fault, gate)
 
     def mark(kind: str, number: int, lane: int) -> None:
         if later.recorder:
@@ -97,10 +107,9 @@ def record_here(mode: str, workload: str, seed: int, directory: str, fault: Faul
         if later.recorder:
             later.recorder.heal()
 
-    plan = WORKLOADS[workload]
-    how = replace(mode_of("kvwasi", mode), timed=fault is None)
+    plan, how = WORKLOADS[workload], mode_of("kvwasi", mode)
     run = Run(engine, how, directory, plan, mark, tracing, gate, heal)
-    with watch_new_hosts(later), watch_new_files(later):
+    with repeatable(seed), watch_new_hosts(later), watch_new_files(later):
         run.all_steps(seed)
     assert later.recorder is not None
     later.recorder.close()

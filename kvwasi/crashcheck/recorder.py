@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kvwasi.crashcheck.disk import Disk
+from kvwasi.crashcheck.flusher import Gate
 from kvwasi.crashcheck.trace import REVERTED, Event, Trace
 from kvwasi.wasi.trace import GO_ON, Result, StorageCall, Verdict
 
 __all__ = ["Fault", "Recorder"]
-
-GATE_TIMEOUT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +47,12 @@ class Fault:
 class Recorder:
     """Watches the stores that are opened in ``directory``; what is there now is durable.
 
-    Every flush of another thread than the recorder's own (the flusher of ``sync="interval"``) waits until
-    :attr:`gate` is set, so that the same workload gives the same trace.
+    Every flush of another thread than the recorder's own waits at ``gate``, if there is one.
     """
 
-    def __init__(self, directory: str, fault: Fault | None = None) -> None:
+    def __init__(self, directory: str, fault: Fault | None = None, gate: Gate | None = None) -> None:
         self.trace = Trace()
-        self.gate = threading.Event()
+        self._gate = gate
         self.calls = 0
         """That a fault concerns, until now."""
         self.failed = 0
@@ -94,8 +92,8 @@ class Recorder:
             self.on_call(call)
         thread = threading.get_ident()
         if call.operation in ("sync", "datasync"):
-            if thread != self._main:
-                self.gate.wait(GATE_TIMEOUT_S)
+            if self._gate is not None and thread != self._main:
+                self._gate.enter()
             self._flushing[thread] = len(self.trace.events)
         fault = self._fault
         if fault is None or not fault.concerns(call):

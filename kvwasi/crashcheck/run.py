@@ -4,8 +4,10 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from kvwasi.crashcheck.engines import Database, Engine, Mode
+from kvwasi.crashcheck.flusher import Flusher, Gate
 from kvwasi.crashcheck.history import Change, History, UnexpectedContentsError, is_table
 from kvwasi.crashcheck.steps import Step, Workload
 from kvwasi.crashcheck.workloads import steps_of
@@ -22,8 +24,7 @@ class Run:
     Attributes:
         mark: puts a mark into the trace.
         tracing: is called when the preparation is over.
-        flushed: waits until a flusher thread has flushed all, in modes that have one.
-        gate: what other threads' flushes wait for; None: there is none.
+        gate: where other threads' flushes wait; None: there are none.
         heal: ends the faults; called after the first failure.
     """
 
@@ -33,16 +34,22 @@ class Run:
     workload: Workload
     mark: MARK
     tracing: Callable[[], None] = lambda: None
-    gate: threading.Event | None = None
+    gate: Gate | None = None
     heal: Callable[[], None] = lambda: None
     history: History = field(init=False)
     errors: list[str] = field(default_factory=list)
     """What calls of the engine raised."""
     _database: Database | None = None
+    _flusher: Flusher | None = None
     _threads: list[threading.Thread] = field(default_factory=list)
+    _returned: list[tuple[int, int]] = field(default_factory=list)
+    """Lane and number of commits of threads that have returned, and are not promised yet."""
 
     def __post_init__(self) -> None:
         self.history = History(self.workload.lanes)
+        if self.gate is not None and not self.mode.sync:
+            timed = self.mode.name == "interval"
+            self._flusher = Flusher(self.gate, timed=timed, begins=self._all_last, ended=self._promise_each)
 
     @property
     def database(self) -> Database:
@@ -58,11 +65,22 @@ class Run:
             self.tracing()
         for step in [*steps, Step("close")]:
             try:
-                getattr(self, step.verb)(step)
+                self.carry_out(step)
             except self.engine.errors() as error:
                 self.errors.append(f"{step.verb}: {type(error).__name__}: {error}")
                 self.heal()
                 self._open_again()
+
+    def carry_out(self, step: Step) -> None:
+        """A step, and what the flusher does after it."""
+        getattr(self, step.verb)(step)
+        if self._flusher is not None and self._database is not None:
+            self._flusher.look(self._store)
+
+    @property
+    def _store(self) -> Any:
+        """The engine's own object for the open database."""
+        return getattr(self.database, "store")  # noqa: B009
 
     # verbs
 
@@ -120,11 +138,7 @@ class Run:
 
     def durable_commit(self, step: Step) -> None:
         """One that is durable in every mode."""
-        if self.gate is not None:
-            self.gate.set()  # it may wait for a flush that another thread has begun
         self.commit(step, durable=True)
-        if self.gate is not None:
-            self.gate.clear()
 
     def roll_back(self, step: Step) -> None:
         """A transaction that is given up."""
@@ -132,8 +146,8 @@ class Run:
 
     def sync(self, step: Step) -> None:
         """Make all durable: by the call, or (with a flusher) by waiting for it."""
-        if self.gate is not None and self.mode.name == "interval" and self.mode.timed:
-            self._wait_for_flusher()
+        if self._flusher is not None and self.mode.name == "interval":
+            self._flusher.flush_all(self._store)
         else:
             self.database.sync()
         self._promise_all()
@@ -152,11 +166,10 @@ class Run:
         database, self._database = self._database, None
         if database is None:
             return
-        if self.gate is not None:
-            self.gate.set()  # the flusher has to end
-        database.close()
-        if self.gate is not None:
-            self.gate.clear()
+        try:
+            database.close()
+        finally:
+            self._end_flusher()
         if self.mode.promised:
             self._promise_all()
 
@@ -165,29 +178,47 @@ class Run:
         database = self.database
         number = self.history.add(step.changes, step.lane)
         self.mark("begun", number, step.lane)
-        written = threading.Event()
 
         def work() -> None:
-            try:
-                database.commit(step.changes)
-                if self.mode.sync:
-                    self._promise(number, step.lane)
-            finally:
-                written.set()
+            database.commit(step.changes)
+            self._returned.append((step.lane, number))
 
         thread = threading.Thread(target=work)
         self._threads.append(thread)
         thread.start()
-        written.wait(0.02)  # by then it has written; its flush waits for the gate
+        Gate.wait_until(lambda: self._unfinished() <= self._waiting())
+
+    def _unfinished(self) -> int:
+        return sum(thread.is_alive() for thread in self._threads)
+
+    def _waiting(self) -> int:
+        """Threads that have written, and whose flush, or that of another, waits at the gate."""
+        if not self.mode.sync:
+            return 0
+        assert self.gate is not None
+        return self.gate.waiting + int(self._store._session.flush_waiters)
 
     def join_threads(self, step: Step) -> None:
-        """Let the flushes go, and wait for all threads."""
-        assert self.gate is not None
-        self.gate.set()
-        for thread in self._threads:
-            thread.join()
+        """Let the flushes go, one after the other, and wait for all threads."""
+        gate = self.gate
+        assert gate is not None
+        while unfinished := self._unfinished():
+            gate.let_one_pass()
+            Gate.wait_until(
+                lambda before=unfinished: (  # type: ignore[misc]
+                    self._unfinished() < before and (gate.waiting > 0 or self._unfinished() == 0)
+                )
+            )
+            self._promise_returned()
+        self._promise_returned()
         self._threads.clear()
-        self.gate.clear()
+
+    def _promise_returned(self) -> None:
+        """In the order of the lanes: one flush may have been for several, which return in any order."""
+        returned, self._returned = sorted(self._returned), []
+        for lane, number in returned:
+            if self.mode.sync:
+                self._promise(number, lane)
 
     # what is promised
 
@@ -196,21 +227,21 @@ class Run:
             self.mark("durable", number, lane)
 
     def _promise_all(self) -> None:
-        for lane in range(self.workload.lanes):
-            self._promise(self.history.last(lane), lane)
+        self._promise_each(self._all_last())
 
-    def _wait_for_flusher(self) -> None:
-        assert self.gate is not None
-        database = self.database
-        stats = getattr(database, "store").stats  # noqa: B009
-        self.gate.set()
-        for _ in range(2000):
-            now = stats()
-            if now.durable_position >= now.end_position:
-                break
-            threading.Event().wait(0.001)
-        self.gate.clear()
-        database.sync()
+    def _all_last(self) -> Sequence[int]:
+        """The last commit of each lane."""
+        return [self.history.last(lane) for lane in range(self.workload.lanes)]
+
+    def _promise_each(self, numbers: Sequence[int]) -> None:
+        for lane, number in enumerate(numbers):
+            self._promise(number, lane)
+
+    def _end_flusher(self) -> None:
+        """The database is closed; a flush that was under way ends with it, well or not."""
+        if self._flusher is not None:
+            with suppress(*self.engine.errors()):
+                self._flusher.finish()
 
     # after a failure
 
@@ -218,12 +249,9 @@ class Run:
         """What an opening shows is a promise: from then on it must survive."""
         database, self._database = self._database, None
         if database is not None:
-            if self.gate is not None:
-                self.gate.set()
             with suppress(*self.engine.errors()):
                 database.close()
-            if self.gate is not None:
-                self.gate.clear()
+            self._end_flusher()
         contents = dict(self.database.scan())
         last = self.history.last()
         found = self.history.find(contents, ((max(0, last - 1), last),))

@@ -87,6 +87,8 @@ cdef extern from "runtime.h" nogil:
     ctypedef struct kve_runtime:
         void *module
         int64_t memory_limit
+        uint64_t seed
+        bint no_flushers
     kve_runtime kve_the_runtime
     bint kve_runtime_load(const kvw_wasmtime *, const void *compiled, size_t length)
     bint kve_runtime_compile(const kvw_wasmtime *, const void *wasm, size_t length, char *message)
@@ -111,6 +113,7 @@ cdef extern from "session.h" nogil:
         uint64_t held_count
         uint64_t transaction
         uint64_t changes
+        unsigned int flush_waiters
         char *message
     kve_session *kve_session_new(const kvw_api *, const char *directory, bint read_only, int *os_error,
                                  char *message)
@@ -141,6 +144,7 @@ cdef extern from "session.h" nogil:
     int kve_flush_until(kve_session *, uint64_t position, kve_failure *)
     int kve_sync(kve_session *, kve_failure *)
     int kve_flusher_start(kve_session *, uint32_t interval_ms)
+    bint kve_take_flush_wish(kve_session *)
 
 
 cdef extern from "verbs.h" nogil:

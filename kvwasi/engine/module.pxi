@@ -35,6 +35,16 @@ def limit_memory(long long bytes_max):
     kve_the_runtime.memory_limit = bytes_max
 
 
+def make_repeatable(unsigned long long seed):
+    """Have sessions that are opened from now on do the same each time; 0: no more. For tests.
+
+    Their salts come from ``seed``, and they have no flusher thread: :meth:`Session.take_flush_wish` tells when it
+    would have flushed, beside the times of its interval.
+    """
+    kve_the_runtime.seed = seed
+    kve_the_runtime.no_flushers = seed != 0
+
+
 def module_load(bytes compiled not None):
     """Take the module as :func:`module_compile` returned it. False when it is of another version or machine.
 

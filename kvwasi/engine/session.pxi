@@ -215,6 +215,15 @@ cdef class Session:
         if status != KV_OK:
             raise self.error(status, &failure)
 
+    @property
+    def flush_waiters(self):
+        """How many threads wait for the end of a flush that another has begun."""
+        return self.c.flush_waiters
+
+    def take_flush_wish(self):
+        """Whether the guest wishes a flush; once. For who plays the flusher: see :func:`make_repeatable`."""
+        return kve_take_flush_wish(self.c)
+
     def sync(self):
         """Make everything committed so far durable."""
         cdef kve_failure failure

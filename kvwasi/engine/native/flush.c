@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <time.h>
 
+#include "runtime.h"
 #include "session.h"
 
 /* The guest knows WASI's numbers. */
@@ -67,6 +68,14 @@ static int flush_once(kve_session *session, uint64_t *covered, kve_failure *fail
     return status;
 }
 
+/* Until the flush that runs has ended. With `flush_lock`, which is left meanwhile. */
+static void wait_for_turn(kve_session *session)
+{
+    atomic_fetch_add(&session->flush_waiters, 1);
+    pthread_cond_wait(&session->flush_done, &session->flush_lock);
+    atomic_fetch_sub(&session->flush_waiters, 1);
+}
+
 /* Lead a flush if none runs, else wait for its end. With `flush_lock`, which is left meanwhile. */
 static int flush_or_wait(kve_session *session, bool *all_durable, kve_failure *failure)
 {
@@ -76,7 +85,7 @@ static int flush_or_wait(kve_session *session, bool *all_durable, kve_failure *f
         return KVE_SYNC_FAILED;
     }
     if (session->flushing) {
-        pthread_cond_wait(&session->flush_done, &session->flush_lock);
+        wait_for_turn(session);
         return 0;
     }
     session->flushing = true;
@@ -124,7 +133,7 @@ void kve_flush_acquire(kve_session *session)
 {
     pthread_mutex_lock(&session->flush_lock);
     while (session->flushing)
-        pthread_cond_wait(&session->flush_done, &session->flush_lock);
+        wait_for_turn(session);
     session->flushing = true;
     pthread_mutex_unlock(&session->flush_lock);
 }
@@ -207,14 +216,17 @@ static void *flusher_main(void *argument)
 
 void kve_wish_flush(kve_session *session)
 {
-    if (!session->flusher_runs || atomic_exchange(&session->flush_wished, true)) return;
+    if (atomic_exchange(&session->flush_wished, true) || !session->flusher_runs) return;
     pthread_mutex_lock(&session->flush_lock);
     pthread_cond_signal(&session->flusher_wake);
     pthread_mutex_unlock(&session->flush_lock);
 }
 
+bool kve_take_flush_wish(kve_session *session) { return atomic_exchange(&session->flush_wished, false); }
+
 int kve_flusher_start(kve_session *session, uint32_t interval_ms)
 {
+    if (kve_the_runtime.no_flushers) return 0;
     /* Signals are for Python's threads; the faults of this very thread must stay deliverable. */
     sigset_t blocked, before;
     sigfillset(&blocked);

@@ -148,6 +148,7 @@ static bool find_block(kve_session *session, char *message)
     if (fits) {
         const kv_guest_block *block = kve_block(session);
         session->data_address = block->data_address;
+        if (kve_the_runtime.seed != 0) kve_block(session)->random_seed = kve_the_runtime.seed++;
         fits = block->abi == KV_GUEST_ABI && session->data_address % 8 == 0 &&
                (uint64_t)session->data_address + KV_DATA_CAPACITY <= size;
     }

@@ -14,6 +14,8 @@ typedef struct kve_runtime {
     wasm_engine_t *engine;
     wasmtime_module_t *module;
     int64_t memory_limit; /* bytes of linear memory that a new session gets at most; 0: what wasm allows */
+    uint64_t seed; /* from which new sessions draw their salts, one after the other; 0: from the host's randomness */
+    bool no_flushers; /* of new sessions: whoever opens them flushes */
 } kve_runtime;
 
 extern kve_runtime kve_the_runtime;

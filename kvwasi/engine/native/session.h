@@ -137,6 +137,7 @@ typedef struct kve_session {
     pthread_mutex_t flush_lock; /* the group commit; taken alone, or before nothing */
     pthread_cond_t flush_done;
     bool flushing;
+    atomic_uint flush_waiters; /* threads that wait until nobody is flushing */
     uint64_t durable; /* a flush has covered everything up to here */
     uint64_t flushes_begun;
     uint64_t flushes_done; /* number of the last that succeeded */
@@ -288,6 +289,7 @@ void kve_flush_release(kve_session *session, bool replaced);
 /* A thread that flushes every `interval_ms` (0: never), and when the guest wishes it. 0 or an errno. */
 int kve_flusher_start(kve_session *session, uint32_t interval_ms);
 void kve_wish_flush(kve_session *session); /* under the lock */
+bool kve_take_flush_wish(kve_session *session); /* for who plays the flusher: whether a flush is wished, once */
 void kve_flusher_stop(kve_session *session);
 
 #endif
