@@ -74,6 +74,13 @@ class Cursor:
         return self.item[1]
 
     @property
+    def view(self) -> memoryview:
+        """The value where it lies in the file, see ``view`` of ``get``; raises as :attr:`key` does."""
+        found = self._reads.get(self.key, view=True)
+        assert found is not None, "it was there just now"
+        return found
+
+    @property
     def item(self) -> tuple[bytes, bytes]:
         """Key and value; raises as :attr:`key` does."""
         item = self._now()

@@ -35,6 +35,7 @@ __all__ = [
     "TransactionTimeoutError",
     "ValueTooLargeError",
     "VersionError",
+    "ViewsOpenError",
 ]
 
 
@@ -132,6 +133,10 @@ class DatabaseExistsError(KvError, FileExistsError):
 
 class NoSuchDatabaseError(KvError, FileNotFoundError):
     """There is no file of that name, or no directory to make it in."""
+
+
+class ViewsOpenError(KvError, BufferError):
+    """Views of values (``get(view=True)``) are in use: what they show has to stay until they are gone."""
 
 
 class NoSuchTableError(KvError, LookupError):

@@ -14,6 +14,8 @@ from kvwasi.errors import KeyNotFoundError, NotANumberError
 if TYPE_CHECKING:
     from collections.abc import Sized
 
+    from kvwasi.snapshot import Snapshot
+
 Data: TypeAlias = "bytes | bytearray | memoryview | str"
 """What is accepted as a key or a value; str is stored as UTF-8."""
 
@@ -155,6 +157,23 @@ class Items(ItemsView[bytes, bytes]):
         return f"<items of {self._bounds.owner!r}>"
 
 
+def _views(bounds: _Range, snapshot: Snapshot | None) -> Iterator[tuple[bytes, memoryview]]:
+    reads = bounds.owner
+    if isinstance(reads, _engine.Verbs):  # a transaction may change what is still to come
+        for key, value in bounds.entries(_engine.ITEMS):
+            yield key, memoryview(value)
+        return
+    try:
+        for key in bounds.entries(_engine.KEYS):
+            found = reads.get(key, view=True)
+            assert found is not None, "nothing changes under a snapshot"
+            yield key, found
+            del found  # the caller's alone
+    finally:
+        if snapshot is not None:
+            snapshot.close()
+
+
 class OrderedReads(Mapping[bytes, bytes]):
     """What stores, transactions, snapshots and tables share above the reading verbs of the engine: ranges."""
 
@@ -227,9 +246,36 @@ class OrderedReads(Mapping[bytes, bytes]):
         """The last key and its value; None if there is none."""
         return next(iter(self.items(reverse=True, limit=1)), None)
 
+    def _moment(self) -> tuple[_engine.Reads, Snapshot | None]:
+        """The same entries where only the caller changes any, and the snapshot that has to be closed."""
+        return cast(_engine.Reads, self), None
+
     def cursor(self) -> Cursor:
-        """A place among the keys that moves both ways; see :class:`Cursor`."""
-        return Cursor(cast(_engine.Reads, self))
+        """A place among the keys that moves both ways; see :class:`Cursor`.
+
+        That of a store, or of a table of it, has a snapshot of its own until it is closed.
+        """
+        return Cursor(*self._moment())
+
+    def views(
+        self,
+        *,
+        start: Data | None = None,
+        stop: Data | None = None,
+        prefix: Data | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[tuple[bytes, memoryview]]:
+        """As :meth:`items`, but an iterator, and each value is a view: see ``view`` of ``get``.
+
+        >>> import kvwasi, tempfile, os
+        >>> with tempfile.TemporaryDirectory() as place, kvwasi.open(os.path.join(place, "my.kv")) as store:
+        ...     store.put_many({"a": bytes(1000), "b": bytes(3000)})
+        ...     sum(value.nbytes for _, value in store.views())
+        4000
+        """
+        reads, snapshot = self._moment()
+        return _views(_Range(reads, start, stop, prefix, reverse, limit), snapshot)
 
 
 class OrderedEntries(OrderedReads, MutableMapping[bytes, bytes]):

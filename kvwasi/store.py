@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
 
 from kvwasi import defaults as _defaults
-from kvwasi.cursor import Cursor
 from kvwasi.duplicates import DuplicatesTable
 from kvwasi.engine import _engine
 from kvwasi.errors import KvError, ReadOnlyError
@@ -85,6 +84,10 @@ class Stats:
     sectors_free: int
     pinned_bytes: int
     """Of sectors without live data that an old snapshot, checkpoint or reader still needs."""
+    database_id: int
+    """Random; drawn when the file was made, by :func:`kvwasi.open` or by a compaction."""
+    generation: int
+    """What is stored from now on lies in sectors of this generation or a later one."""
     snapshot_age_seconds: float
     """Of the oldest open snapshot; 0 if there is none."""
     kept_checkpoints: int
@@ -143,14 +146,14 @@ class Handle:
             if handle.session is not None and handle.session.on_fork is not None:
                 handle.session.abandon()
 
-    def close(self) -> None:
+    def close(self, *, with_views: bool = False) -> None:
         session = self.session
         if session is not None and session.inherited:
             return
         with self.closing:
             try:
                 if session is not None and id(self) in self.open:
-                    session.close()
+                    session.close(with_views=with_views)
             finally:
                 # An interrupt may have come before anything was closed: then it can be done again.
                 if session is None or session.closed:
@@ -186,7 +189,7 @@ def _close_all() -> None:
     failure: KvError | None = None
     for handle in list(Handle.open.values()):
         try:
-            handle.close()
+            handle.close(with_views=True)
         except KvError as error:
             failure = failure or error
     if failure is not None:
@@ -294,13 +297,9 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         """
         return Snapshot(self._session, self)
 
-    def cursor(self) -> Cursor:
-        """A place among the keys that moves both ways, over the store as it is now; see :class:`Cursor`.
-
-        It has a snapshot of its own until it is closed.
-        """
+    def _moment(self) -> tuple[Snapshot, Snapshot]:
         snapshot = self.snapshot()
-        return Cursor(snapshot, snapshot)
+        return snapshot, snapshot
 
     def put_many(self, pairs: Mapping[Any, Any] | Iterable[tuple[Data, Data]], /) -> None:
         """Store (key, value) pairs, or the items of a mapping, in one transaction: all or none."""
@@ -491,6 +490,7 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         """Sync and close. Open transactions are rolled back. A second call does nothing.
 
         Raises:
+            ViewsOpenError: views of values are in use; nothing was closed.
             StorageError: the last flush failed.
             PoisonedError: an earlier one failed, and not everything is known to be on disk.
         """

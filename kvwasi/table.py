@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kvwasi.cursor import Cursor
 from kvwasi.engine import _engine
 from kvwasi.errors import NoSuchTableError
 from kvwasi.names import decode_name
 from kvwasi.ranges import Data, OrderedEntries
 
 if TYPE_CHECKING:
+    from kvwasi.snapshot import Snapshot
     from kvwasi.store import Store
     from kvwasi.transaction import Transaction
 
@@ -53,16 +53,12 @@ class Table(_engine.TableVerbs, OrderedEntries):
     def __repr__(self) -> str:
         return f"<kvwasi.Table {self.name!r} of {self._of!r}>"
 
-    def cursor(self) -> Cursor:
-        """A place among the keys that moves both ways; see :class:`Cursor`.
-
-        That of a store's table has a snapshot of its own until it is closed.
-        """
+    def _moment(self) -> tuple[_engine.Reads, Snapshot | None]:
         if isinstance(self._of, _engine.TransactionVerbs):
-            return super().cursor()
+            return super()._moment()
         len(self)  # tells of one that was dropped
         snapshot = self._of.snapshot()
-        return Cursor(_engine.SnapshotTableVerbs(snapshot, self._name), snapshot)
+        return _engine.SnapshotTableVerbs(snapshot, self._name), snapshot
 
     @contextlib.contextmanager
     def _atomically(self) -> Iterator[Table]:

@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-#define KV_GUEST_ABI 3
+#define KV_GUEST_ABI 4
 
 #define KV_KEY_MAX 1024u            /* bytes; keys have 1..KV_KEY_MAX */
 #define KV_VALUE_MAX (1u << 30)     /* bytes */
@@ -88,6 +88,7 @@ typedef enum kv_detail {
 #define KV_CURSOR_HAS_START 1u /* start key in block.key, inclusive */
 #define KV_CURSOR_HAS_STOP 2u  /* stop key in block.key2, exclusive */
 #define KV_CURSOR_REVERSE 4u   /* the same range, from its end */
+#define KV_CURSOR_SINCE 8u     /* what lies in sectors of a generation below block.position comes as KV_WHERE_OLDER */
 
 /* where a value lies */
 #define KV_WHERE_FILE 0u    /* at `offset` in the file `fd` */
@@ -95,6 +96,7 @@ typedef enum kv_detail {
 #define KV_WHERE_MISSING 2u /* in the results of get_many: no such key */
 #define KV_WHERE_GUESS 3u   /* with KV_VIEW_MAY_GUESS: at `offset` of the file lies a record (src/format.h); when its key is the
                              * one asked for, it is the current one, with its value's length and sum. Else ask again, without */
+#define KV_WHERE_OLDER 4u   /* not for this cursor to be read: see KV_CURSOR_SINCE */
 
 /* Where a value is and what it must hash to: the low 32 bits of XXH64(value, seed 0). */
 typedef struct kv_value_ref {
@@ -163,6 +165,8 @@ typedef struct kv_guest_stats_result {
     uint64_t erases;                      /* sum of all sectors' erase counters */
     uint64_t sectors_free;
     uint64_t pinned_bytes; /* of sectors that only old snapshots or checkpoints need */
+    uint64_t database_id;
+    uint64_t generation; /* what is stored from now on lies in sectors of this generation or a later one */
 } kv_guest_stats_result;
 
 /* One problem found by kv_guest_check_step; an array of them lies in the data buffer, `count` in the block. */

@@ -47,6 +47,13 @@ static kv_cursor *get(const kv_db *db, uint32_t handle) {
     return handle < KV_CURSORS_MAX ? db->cursors[handle] : NULL;
 }
 
+kv_status kv_cursor_since(kv_db *db, uint32_t handle, uint64_t generation) {
+    kv_cursor *cursor = get(db, handle);
+    if (cursor == NULL) return KV_INVALID;
+    cursor->since = generation;
+    return KV_OK;
+}
+
 kv_status kv_cursor_close(kv_db *db, uint32_t handle) {
     kv_cursor *cursor = get(db, handle);
     if (cursor == NULL) return KV_INVALID;
@@ -124,6 +131,13 @@ static kv_status end_batch(kv_db *db, kv_cursor *cursor, const kv_walk *walk, kv
     return KV_OK;
 }
 
+/* Does a value lie in a sector that was given out before the cursor's generation? */
+static bool is_older(const kv_cursor *cursor, const kv_place *place) {
+    uint64_t sector;
+    return cursor->since != 0 && kv_stored_sector(cursor->file, place->offset, &sector) &&
+           cursor->file->sectors[sector].generation < cursor->since;
+}
+
 kv_status kv_cursor_next(kv_db *db, uint32_t handle, uint32_t limit, uint8_t *to, uint32_t capacity, uint64_t *count) {
     *count = 0;
     kv_cursor *cursor = get(db, handle);
@@ -143,6 +157,7 @@ kv_status kv_cursor_next(kv_db *db, uint32_t handle, uint32_t limit, uint8_t *to
         }
         kv_place place = kv_walk_place(&walk);
         entry->value = kv_db_value_ref(db, cursor->file, &place);
+        if (is_older(cursor, &place)) entry->value.where = KV_WHERE_OLDER;
         entry->key_length = key.length;
         entry->next = (uint32_t)KV_ALIGN8(sizeof *entry + key.length);
         last = to;

@@ -234,6 +234,17 @@ kv_status kv_db_count(kv_db *db, uint32_t table, uint32_t view, uint64_t *count)
     return status;
 }
 
+/* Whatever is stored after this moment lies in the log behind what is durable, or in a run that is open or still to come. Which
+ * one is open a reader does not know: no other than the newest. */
+static uint64_t generation_from_now(const kv_db *db) {
+    const kv_file *file = db->file;
+    uint64_t log = db->durable >> file->sector_shift;
+    uint64_t run = file->run.open ? file->run.generation : 0;
+    for (uint64_t i = 0; db->read_only && i < file->sector_count; i++)
+        if (file->sectors[i].type == KV_SECTOR_VALUES && file->sectors[i].generation > run) run = file->sectors[i].generation;
+    return run != 0 && run < log ? run : log;
+}
+
 kv_status kv_db_stats(kv_db *db, kv_guest_stats_result *stats) {
     kv_file *file = db->file;
     const kv_nodes *nodes = db->nodes;
@@ -265,6 +276,8 @@ kv_status kv_db_stats(kv_db *db, kv_guest_stats_result *stats) {
         .tail_records = db->tail_records,
         .checkpoint = file->super.sequence,
         .cache_bytes = db->cache_bytes,
+        .database_id = file->super.database_id,
+        .generation = generation_from_now(db),
     };
     for (uint64_t i = 0; i < file->sector_count; i++) {
         const kv_sector *s = &file->sectors[i];

@@ -105,6 +105,7 @@ typedef struct kv_cursor {
     kv_root root;   /* but for KV_VIEW_TRANSACTION */
     uint32_t pin;   /* of its own, or KV_NO_PIN: the snapshot's */
     kv_file *file;  /* in which the values lie */
+    uint64_t since; /* of this generation on; 0: all */
     bool has_start, has_stop;
     uint32_t start_length, stop_length;
     uint8_t start[KV_KEY_MAX], stop[KV_KEY_MAX]; /* what is left of the range */
@@ -404,6 +405,8 @@ kv_status kv_snapshot_close(kv_db *db, uint32_t handle);
 /* cursor.c */
 kv_status kv_cursor_open(kv_db *db, uint32_t table, kv_key start, kv_key stop, uint32_t view, uint32_t flags,
                          uint32_t *handle);
+/* From now on, what lies in sectors of an older generation comes as KV_WHERE_OLDER; 0: all as it is. */
+kv_status kv_cursor_since(kv_db *db, uint32_t handle, uint64_t generation);
 kv_status kv_cursor_next(kv_db *db, uint32_t handle, uint32_t limit, uint8_t *to, uint32_t capacity, uint64_t *count);
 /* Move over at most `leaves` leaves of the index; `*count` entries of the range were there, 0 at its end. Not in reverse. */
 kv_status kv_cursor_count(kv_db *db, uint32_t handle, uint32_t leaves, uint64_t *count);

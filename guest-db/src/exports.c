@@ -276,7 +276,9 @@ kv_status kv_guest_cursor_open(uint32_t table, uint32_t start_length, uint32_t s
     if (db == NULL) return KV_CLOSED;
     if (start_length > KV_KEY_MAX || stop_length > KV_KEY_MAX) return KV_INVALID;
     kv_key start = {block.key, start_length}, stop = {block.key2, stop_length};
-    return answer(kv_cursor_open(db, table, start, stop, view, flags, &block.handle));
+    kv_status status = kv_cursor_open(db, table, start, stop, view, flags, &block.handle);
+    if (status == KV_OK && (flags & KV_CURSOR_SINCE) != 0) status = kv_cursor_since(db, block.handle, block.position);
+    return answer(status);
 }
 
 kv_status kv_guest_cursor_next(uint32_t handle, uint32_t limit) {

@@ -32,9 +32,9 @@ class AsyncReads(ABC):
     async def _read(self, do: Callable[[Any], T]) -> T:
         """Call ``do`` with what is read, in a thread."""
 
-    async def get(self, key: Data, default: Any = None) -> Any:
-        """The value of ``key`` as bytes, ``default`` if it is not there."""
-        return await self._read(lambda reads: reads.get(key, default))
+    async def get(self, key: Data, default: Any = None, *, view: bool = False) -> Any:
+        """The value of ``key`` as bytes, or with ``view`` where it lies; ``default`` if it is not there."""
+        return await self._read(lambda reads: reads.get(key, default, view=view))
 
     async def get_many(self, keys: Iterable[Data]) -> list[bytes | None]:
         """The values of ``keys``, in their order; None for those that are not there."""

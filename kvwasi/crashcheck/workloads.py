@@ -291,6 +291,33 @@ def snapshots(chance: random.Random) -> Iterator[Step]:
     yield does(release)
 
 
+def views(chance: random.Random) -> Iterator[Step]:
+    """Values that are looked at where they lie, while they are overwritten, collected and compacted."""
+    held: list[tuple[Any, bytes]] = []
+
+    def take(store: Any) -> None:
+        for key, value in store.items():
+            held.append((store.get(key, view=True), value))
+
+    def release(store: Any) -> None:
+        if any(view != value for view, value in held):
+            raise UnexpectedContentsError("a view does not show what was there when it was taken")
+        held.clear()
+
+    for number in range(40):
+        if number % 7 == 0:
+            yield does(take)
+        yield Step("commit", [(key_of(chance.randrange(5)), value_of(chance, chance.choice((300, 56_000))))])
+        if number % 9 == 5:
+            yield Step("commit", [(key_of(5), value_of(chance, 90_000))])
+        if number % 16 == 11:
+            yield Step("compact")
+        if number % 12 == 11:
+            yield does(release)
+            yield Step("reopen")
+    yield does(release)
+
+
 def copies(chance: random.Random) -> Iterator[Step]:
     """Backups, and repairs into a new file, among commits: the copies are whole or not there."""
     for number in range(1, 25):
@@ -363,6 +390,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("series", series, engines=("kvwasi",)),
         Workload("savepoints", savepoints, engines=("kvwasi",)),
         Workload("snapshots", snapshots, engines=("kvwasi",)),
+        Workload("views", views, engines=("kvwasi",)),
         Workload("copies", copies, engines=("kvwasi",)),
         Workload("faults", faults, cut=False),
         Workload("small", small, cut=False),

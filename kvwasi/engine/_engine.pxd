@@ -13,7 +13,7 @@ cdef extern from "kv_guest.h" nogil:
         KV_OPEN_READ_ONLY, KV_OPEN_CREATE, KV_OPEN_REPLACE, KV_OPEN_SHARED
         KV_NO_OVERWRITE, KV_APPEND, KV_IN_TRANSACTION, KV_DURABLE
         KV_VIEW_PUBLISHED, KV_VIEW_TRANSACTION, KV_VIEW_SNAPSHOT, KV_VIEW_MAY_GUESS
-        KV_WHERE_MEMORY, KV_WHERE_MISSING
+        KV_WHERE_FILE, KV_WHERE_MEMORY, KV_WHERE_MISSING, KV_WHERE_OLDER
     ctypedef struct kv_value_ref:
         uint64_t offset
         uint32_t length
@@ -58,6 +58,8 @@ cdef extern from "kv_guest.h" nogil:
         uint64_t erases
         uint64_t sectors_free
         uint64_t pinned_bytes
+        uint64_t database_id
+        uint64_t generation
 
 
 cdef extern from "wasmtime_abi.h" nogil:
@@ -102,6 +104,8 @@ cdef extern from "session.h" nogil:
         uint64_t position
         uint32_t detail
         int32_t os_error
+    ctypedef struct kve_region:
+        pass
     ctypedef struct kve_waiter:
         bint granted
     ctypedef struct kve_session:
@@ -113,6 +117,7 @@ cdef extern from "session.h" nogil:
         uint64_t held_count
         uint64_t transaction
         uint64_t changes
+        uint64_t files
         unsigned int flush_waiters
         char *message
     kve_session *kve_session_new(const kvw_api *, const char *directory, bint read_only, int *os_error,
@@ -143,11 +148,16 @@ cdef extern from "session.h" nogil:
     uint64_t kve_now_ns()
     int kve_flush_until(kve_session *, uint64_t position, kve_failure *)
     int kve_sync(kve_session *, kve_failure *)
+    void kve_regions_trim(kve_session *, bint all)
     int kve_flusher_start(kve_session *, uint32_t interval_ms)
     bint kve_take_flush_wish(kve_session *)
 
 
 cdef extern from "verbs.h" nogil:
+    const uint8_t *kve_region_take(kve_session *, const kv_value_ref *, kve_region **)
+    void kve_region_release(kve_session *, kve_region *)
+    int kve_verify_small(kve_session *, const kv_value_ref *, kve_failure *)
+    int kve_verify_large(kve_session *, const kv_value_ref *, kve_failure *)
     ctypedef enum kve_savepoint_step:
         KVE_SAVEPOINT_BEGIN, KVE_SAVEPOINT_RELEASE, KVE_SAVEPOINT_ROLLBACK
     ctypedef struct kve_range:
@@ -156,6 +166,7 @@ cdef extern from "verbs.h" nogil:
         uint32_t start_length
         uint32_t stop_length
         bint reverse
+        uint64_t since
     int kve_get(kve_session *, uint32_t table, const void *key, uint32_t key_length, uint32_t view, kv_value_ref *,
                 kve_failure *)
     int kve_get_many(kve_session *, uint32_t table, const void *keys, uint32_t bytes, uint32_t count, uint32_t view,
@@ -221,10 +232,13 @@ cdef class Session:
     cdef bytes name
     cdef uint32_t open_flags
     cdef readonly uint64_t cache_bytes
+    cdef Py_ssize_t views  # of values, that are in use
+    cdef object view_pin   # a SnapshotVerbs that keeps what the last of them shows
     cdef public object on_fork  # called in a child process when the session is used there: opens it again
     cdef int not_started(self, int os_error, const char *message) except -1
     cdef int start(self, uint32_t sector_bytes) except -1
     cdef object error(self, int status, const kve_failure *failure)
+    cdef object views_open(self)
     cdef int check_alive(self) except -1
     cdef int enter(self) except -1
     cdef int take_turn(self) except -1
@@ -269,6 +283,8 @@ cdef class EntryIterator:
     cdef Reads owner
     cdef kve_session *c
     cdef int what
+    cdef bint digesting
+    cdef readonly uint64_t digest
     cdef uint32_t handle
     cdef uint64_t life     # of the session
     cdef bint is_open

@@ -6,7 +6,7 @@ The pieces are included into one module, so that they share the C layer's proces
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.list cimport PyList_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
@@ -43,6 +43,7 @@ include "writes.pxi"
 include "transaction.pxi"
 include "tables.pxi"
 include "snapshot.pxi"
+include "views.pxi"
 include "batch.pxi"
 include "iterator.pxi"
 include "copy.pxi"

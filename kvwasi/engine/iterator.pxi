@@ -8,7 +8,8 @@ cdef uint32_t COUNTED_LEAVES = 64  # of the index, a call: the lock is free betw
 ITEMS = 0
 KEYS = 1
 VALUES = 2
-COPIES = 3  # items, with None for a value that is copied in pieces
+COPIES = 3  # items, with None for a value that is copied in pieces, and OLDER for one of before ``since``
+OLDER = object()
 
 
 cdef bytes _successor(bytes prefix):
@@ -29,9 +30,12 @@ cdef class EntryIterator:
     """The entries of a range in key order, as the store was when the iterator was made.
 
     In a transaction it follows the transaction's own changes. It ends at exhaustion, or with its last reference.
+
+    With ``since``, a generation of sectors, values that lie in older ones are not read (0: there are none), and
+    ``digest`` tells of all entries so far: the same for the same keys and values, in whichever file they are.
     """
 
-    def __cinit__(self, Reads owner not None, start, stop, bint reverse, int what, limit):
+    def __cinit__(self, Reads owner not None, start, stop, bint reverse, int what, limit, since=None):
         cdef bytes first = b"" if start is None else _to_bytes(start)
         cdef bytes last = None if stop is None else _to_bytes(stop)
         cdef kve_failure failure
@@ -46,6 +50,8 @@ cdef class EntryIterator:
             last = _successor(last[:KV_KEY_MAX])
         memset(&range_, 0, sizeof(range_))
         range_.reverse = reverse
+        self.digesting = since is not None
+        range_.since = since or 0
         if first:
             range_.start = PyBytes_AS_STRING(first)
             range_.start_length = <uint32_t>len(first)
@@ -93,8 +99,13 @@ cdef class EntryIterator:
         self.position += 1
         key = <object>self.keys[at]
         Py_XDECREF(self.keys[at])
+        if self.digesting:
+            self.digest += kv_xxh64(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
+                                    <uint64_t>self.refs[at].length << 32 | self.refs[at].sum)
         if self.what == 1:
             return key
+        if self.refs[at].where == KV_WHERE_OLDER:
+            return key, OLDER
         if self.what == 3 and self.refs[at].length > KV_INLINE_MAX:
             Py_XDECREF(self.values[at])  # a large one that lay in the guest's memory
             return key, None
@@ -213,6 +224,8 @@ cdef class EntryIterator:
         cdef kv_value_ref *ref = &self.refs[at]
         cdef kve_failure ignored
         cdef PyObject *value
+        if ref.where == KV_WHERE_OLDER:
+            return True
         if ref.where != KV_WHERE_MEMORY and (ref.length > KV_INLINE_MAX or ref.length > budget[0]):
             return True
         value = new_bytes(NULL, ref.length)

@@ -209,13 +209,26 @@ cdef class Reads:
     def __getitem__(self, key):
         return self.fetch(key, None, True)
 
-    def get(self, key, default=None, /):
+    def get(self, key, default=None, /, *, bint view=False):
         """The value of ``key``, or ``default`` when it is not there.
+
+        Args:
+            key: 1 to 1024 bytes.
+            default: what to return if it is not there.
+            view: return a read-only memoryview of the value where it lies in the file, mapped into memory,
+                instead of a copy: for large values, and for ``numpy.frombuffer``. Until it and all that is made
+                from it are gone (or ``release`` is called), it keeps the moment at which it was read, as a
+                snapshot does, and the store can't be closed. In a transaction, and where files cannot be mapped
+                (network and overlay file systems), it is a view of a copy. If something else cuts the file short,
+                touching a view of what was cut off ends the process by SIGBUS.
 
         Raises:
             CorruptionError: the value on disk is damaged.
+            TooManyIteratorsError: no snapshot can be made for the view.
             ClosedError: the store is closed, or the transaction or snapshot has ended.
         """
+        if view:
+            return _view(self, key, default)
         return self.fetch(key, default, False)
 
     def __contains__(self, key):

@@ -75,6 +75,7 @@ cdef class Session:
         cdef int os_error
         if kve_alive(self.c) == 0:
             return
+        kve_regions_trim(self.c, True)  # those with views are the views' own from now on
         with nogil:
             started = kve_session_revive(self.c, directory_c, &os_error, message)
         if not started:
@@ -93,6 +94,7 @@ cdef class Session:
         self.check_alive()
         with nogil:
             status = kve_refresh(self.c, replaced, &moved, &failure)
+        kve_regions_trim(self.c, False)
         if status != KV_OK:
             raise self.error(status, &failure)
         return moved
@@ -200,15 +202,25 @@ cdef class Session:
         self.enter()
         kve_unlock(self.c)
 
-    def close(self):
-        """Sync, write the mark of a clean close, give everything back. The handle is closed even if that fails."""
+    cdef object views_open(self):
+        what = "1 view of a value is" if self.views == 1 else f"{self.views} views of values are"
+        return _status.errors.ViewsOpenError(f"{self.path}: {what} in use")
+
+    def close(self, *, bint with_views=False):
+        """Sync, write the mark of a clean close, give everything back. The handle is closed even if that fails.
+
+        ``with_views``: also if there are views; what they show is not protected any more.
+        """
         cdef kve_failure failure
         cdef int status
         if kve_alive(self.c) != 0 or not self.c.open or self.c.closing:
             return
+        if self.views != 0 and not with_views:
+            raise self.views_open()
         memset(&failure, 0, sizeof(failure))
         with nogil:
             status = kve_close(self.c, &failure)
+        kve_regions_trim(self.c, True)
         # After a failure that has been told, what was acknowledged as durable is safe; what was not may be lost.
         if self.durable and (status == KV_POISONED or status == KVE_BROKEN):
             return
@@ -283,5 +295,6 @@ cdef class Session:
         with nogil:
             status = kve_compact(self.c, &failure)
         self.leave_turn()
+        kve_regions_trim(self.c, False)
         if status != KV_OK:
             raise self.error(status, &failure)

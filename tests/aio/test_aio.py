@@ -43,6 +43,9 @@ def test_the_verbs(path: Path) -> None:
                 0,
             )
             assert await entries.get_many(["a", "z"]) == [b"2", None]
+            view = await entries.get("a", view=True)
+            assert isinstance(view, memoryview) and view == b"2"
+            view.release()
             assert await entries.contains("a") and not await entries.contains("z")
             assert [key async for key in entries] == [b"a", b"b", b"c", b"d"]
             assert [item async for item in entries.items(start="b", reverse=True)] == [

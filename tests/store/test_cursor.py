@@ -168,6 +168,7 @@ _CALLS: dict[str, Callable[[kvwasi.Cursor], object]] = {
     "next": lambda c: c.next(),
     "prev": lambda c: c.prev(),
     "key": lambda c: c.key,
+    "view": lambda c: c.view,
     "value": lambda c: c.value,
     "item": lambda c: c.item,
     "valid": lambda c: c.valid,

@@ -41,6 +41,7 @@ CALLS: dict[str, Call] = {
     "first": lambda s: s.first(),
     "last": lambda s: s.last(),
     "get_many": lambda s: s.get_many(["k"]),
+    "views": lambda s: list(s.views()),
     "iter": list,
     "reversed": lambda s: list(reversed(s)),
     "keys": lambda s: list(s.keys()),

@@ -184,6 +184,16 @@ def test_stats_check_repr(store: kvwasi.Store, path: Path) -> None:
     assert not store.read_only
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_compaction_gives_the_old_file_up(path: Path) -> None:
+    """Nothing maps it any more, so that the file system has its blocks back while the store is open."""
+    with kvwasi.open(path, sync="none") as store:
+        store.update({f"{number}": bytes(10_000) for number in range(300)})
+        store.compact()
+        assert store["7"]
+        assert f"{path.name} (deleted)" not in Path("/proc/self/maps").read_text()
+
+
 def test_compact(path: Path) -> None:
     with kvwasi.open(path, sync="none") as store:
         for _ in range(5):

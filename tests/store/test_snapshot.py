@@ -117,6 +117,7 @@ _CALLS: dict[str, Callable[[kvwasi.Snapshot], object]] = {
     "contains": lambda s: "k" in s,
     "len": len,
     "bool": bool,
+    "views": lambda s: list(s.views()),
     "iter": list,
     "reversed": lambda s: list(reversed(s)),
     "keys": lambda s: list(s.keys()),

@@ -217,12 +217,13 @@ bool kve_session_revive(kve_session *session, const char *directory, int *os_err
     const kvw_api *api = session->api;
     const bool still = session->still;
     const uint32_t generation = session->fork_generation;
-    const uint64_t lives = session->lives + 1;
+    const uint64_t lives = session->lives + 1, files = session->files + 1;
     *os_error = 0;
     memset(session, 0, sizeof *session);
     init(session, api, true);
     session->still = still;
     session->lives = lives;
+    session->files = files;
     session->fork_generation = generation; /* until it is open */
     session->open = session_start(session, directory, os_error, message);
     return session->open;
@@ -254,6 +255,7 @@ void kve_session_free(kve_session *session)
 {
     /* A child process leaves the parent's locks and memory as they are. */
     if (session == NULL || kve_alive(session) != 0) return;
+    kve_regions_trim(session, true);
     pthread_mutex_destroy(&session->lock);
     pthread_mutex_destroy(&session->flush_lock);
     pthread_mutex_destroy(&session->pending_lock);

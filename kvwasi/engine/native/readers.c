@@ -93,6 +93,7 @@ static int reopen(kve_session *session, kve_failure *failure)
         }
         status = kve_call(session, KVE_refresh, KV_REFRESH_REOPEN, 0, 0, 0, 0);
     }
+    session->files++;
     if (status == KV_OK) stand_on(session, (uint32_t)kve_block(session)->fd, kve_block(session)->position);
     return kve_status_of(session, status, failure);
 }

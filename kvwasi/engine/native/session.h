@@ -100,6 +100,8 @@ typedef struct kve_waiter {
     bool granted;
 } kve_waiter;
 
+typedef struct kve_region kve_region; /* see views.c */
+
 typedef struct kve_session {
     const kvw_api *api;
     const kvw_wasmtime *wasmtime;
@@ -128,6 +130,8 @@ typedef struct kve_session {
     uint64_t snapshot_since_ns[KV_SNAPSHOTS_MAX]; /* when each was opened, 0: it is not */
     uint64_t held_count, held_asked_ns; /* checkpoints that were kept for readers in other processes when that was asked last */
     uint64_t held_oldest, held_since_ns; /* the oldest of them, and since when it is that; 0: there is none */
+    uint64_t files; /* how often another file has taken the place of the database's */
+    kve_region *regions;
     kve_waiter *queue_head;
     kve_waiter *queue_tail;
     char message[256];
@@ -275,6 +279,10 @@ uint64_t kve_now_ns(void);
 /* After a flush: let go of checkpoints on which no reader in another process stands any more; readers that stay are not asked for at each
  * flush, unless `all`. Under the lock. */
 void kve_release_readers(kve_session *session, bool all);
+
+/* --- views.c --- */
+/* Unmap regions without views: those of files that are not the database's any more, or all. With the GIL. */
+void kve_regions_trim(kve_session *session, bool all);
 
 /* --- flush.c: group commit; all without the GIL and without the lock --- */
 

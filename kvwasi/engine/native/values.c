@@ -65,7 +65,7 @@ int kve_value_write(kve_session *session, uint64_t transaction, uint32_t table, 
 }
 
 /* A piece of a value that a cursor or a snapshot of the caller's pins. */
-static int read_piece(kve_session *session, const kv_value_ref *piece, void *to, kve_failure *failure)
+int kve_read_piece(kve_session *session, const kv_value_ref *piece, void *to, kve_failure *failure)
 {
     kve_lock(session);
     int status = kve_usable(session);
@@ -81,7 +81,7 @@ int kve_read_large(kve_session *session, const kv_value_ref *ref, void *to, kve_
     kv_value_ref piece = *ref;
     for (uint32_t left = ref->length; status == 0 && left != 0;) {
         piece.length = piece_of(left);
-        status = read_piece(session, &piece, at, failure);
+        status = kve_read_piece(session, &piece, at, failure);
         at += piece.length;
         piece.offset += piece.length;
         left -= piece.length;
@@ -89,7 +89,7 @@ int kve_read_large(kve_session *session, const kv_value_ref *ref, void *to, kve_
     return status == 0 ? kve_verify(ref, to, failure) : status;
 }
 
-static int check_sum(const kv_value_ref *ref, const kv_xxh64_state *sum, kve_failure *failure)
+int kve_check_sum(const kv_value_ref *ref, const kv_xxh64_state *sum, kve_failure *failure)
 {
     if ((uint32_t)kv_xxh64_end(sum) == ref->sum) return 0;
     failure->position = ref->offset;
@@ -109,7 +109,7 @@ int kve_value_copy(kve_session *from, const kv_value_ref *ref, kve_session *to, 
     int status = value_begin(to, transaction, table, key, key_length, ref->length, 0, failure);
     for (uint32_t left = ref->length; status == KV_OK && left != 0; left -= piece.length) {
         piece.length = piece_of(left);
-        status = read_piece(from, &piece, buffer, failure);
+        status = kve_read_piece(from, &piece, buffer, failure);
         *reading = status != 0;
         if (*reading) break;
         kv_xxh64_add(&sum, buffer, piece.length);
@@ -118,7 +118,7 @@ int kve_value_copy(kve_session *from, const kv_value_ref *ref, kve_session *to, 
     }
     free(buffer);
     if (status != KV_OK) return status;
-    status = check_sum(ref, &sum, failure); /* before the end, so that a damaged value never becomes an entry */
+    status = kve_check_sum(ref, &sum, failure); /* before the end, so that a damaged value never becomes an entry */
     *reading = status != 0;
     return status == 0 ? value_end(to, transaction, failure) : status;
 }

@@ -146,6 +146,10 @@ int kve_cursor_open(kve_session *session, uint32_t table, const kve_range *range
         memcpy(block->key2, range->stop, range->stop_length);
         flags |= KV_CURSOR_HAS_STOP;
     }
+    if (range->since != 0) {
+        block->position = range->since;
+        flags |= KV_CURSOR_SINCE;
+    }
     int status =
         call(session, KVE_cursor_open, table, range->start_length, range->stop_length, view, flags, failure);
     if (status == KV_OK) *handle = kve_block(session)->handle;

@@ -3,6 +3,7 @@
 #ifndef KVE_VERBS_H
 #define KVE_VERBS_H
 
+#include "checksum.h"
 #include "format.h"
 #include "session.h"
 
@@ -24,6 +25,7 @@ typedef struct kve_range {
     uint32_t start_length;
     uint32_t stop_length;
     bool reverse;
+    uint64_t since; /* generation; what lies in older sectors comes as KV_WHERE_OLDER; 0: all as it is */
 } kve_range;
 
 int kve_cursor_open(kve_session *session, uint32_t table, const kve_range *range, uint32_t view,
@@ -66,6 +68,14 @@ int kve_verify(const kv_value_ref *ref, const void *value, kve_failure *failure)
 /* A value that a cursor or a snapshot of the caller's pins. */
 int kve_read_large(kve_session *session, const kv_value_ref *ref, void *to, kve_failure *failure);
 
+/* Parts of such reads: a piece that fits KV_DATA_CAPACITY; whether a sum is the value's. */
+int kve_read_piece(kve_session *session, const kv_value_ref *piece, void *to, kve_failure *failure);
+int kve_check_sum(const kv_value_ref *ref, const kv_xxh64_state *sum, kve_failure *failure);
+/* Read it to see whether it is what was stored: 0, KVE_CHECKSUM, or why it can't be read. */
+int kve_verify_large(kve_session *session, const kv_value_ref *ref, kve_failure *failure);
+/* The same of one of at most KV_INLINE_MAX bytes, under the lock. */
+int kve_verify_small(kve_session *session, const kv_value_ref *ref, kve_failure *failure);
+
 int kve_put_commit(kve_session *session, uint64_t thread, bool turn, uint32_t table, const void *key,
                    uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags,
                    kve_failure *failure);
@@ -105,6 +115,11 @@ int kve_savepoint(kve_session *session, uint64_t transaction, kve_savepoint_step
 /* Parts of the above. With the lock: leave it to others between two steps of one call; 0, or as kve_usable. */
 int kve_make_room_locked(kve_session *session);
 int kve_check_transaction(kve_session *session, uint64_t transaction); /* 0, KVE_ENDED, or as kve_usable */
+
+/* --- views.c: with the GIL --- */
+/* Where a value lies in memory that maps its file, until the region is released. NULL: it cannot be mapped. Under the lock. */
+const uint8_t *kve_region_take(kve_session *session, const kv_value_ref *ref, kve_region **region);
+void kve_region_release(kve_session *session, kve_region *region);
 
 /* --- snapshot.c: under the lock, short --- */
 int kve_snapshot_open(kve_session *session, uint32_t *handle, kve_failure *failure);

@@ -124,6 +124,7 @@ static int compact_call(kve_session *session, kve_export which, uint32_t flags, 
     }
     status = kve_status_of(session, kve_call(session, which, flags, 0, 0, 0, 0), failure);
     if (status == KV_SYNC_FIRST) *fd = kve_block(session)->fd;
+    if (which == KVE_compact_step && status == KV_OK) session->files++;
     session->compacting = which == KVE_compact_begin ? status == KV_OK
                           : which == KVE_compact_step ? status != KV_OK
                                                       : false;

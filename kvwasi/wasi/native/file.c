@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include "fault.h"
@@ -113,6 +114,13 @@ static bool lock(kvw_file *file, int os_fd, bool writes)
     return true;
 }
 
+/* Whether it has no name any more: nobody can open it again, and its blocks wait for the last who uses them. */
+static bool is_nameless(int os_fd)
+{
+    struct stat found;
+    return fstat(os_fd, &found) == 0 && found.st_nlink == 0;
+}
+
 void kvw_file_release(kvw_host *host, kvw_file *file, int os_fd)
 {
     if (file->lock_fd == os_fd)
@@ -122,7 +130,7 @@ void kvw_file_release(kvw_host *host, kvw_file *file, int os_fd)
     kvw_file_unpark(host);
     host->parked =
         file; /* an inode that is mapped is not given to another file, so (dev, ino) stays its name */
-    if (!file->window)
+    if (!file->window || is_nameless(os_fd))
         kvw_file_unpark(host);
 }
 
@@ -141,7 +149,7 @@ void kvw_file_unpark(kvw_host *host)
 }
 
 /* Network, FUSE and stacked file systems do not promise that mappings and system calls see one page cache. */
-static bool coherent(int os_fd)
+bool kvw_file_is_coherent(int os_fd)
 {
     static const unsigned long incoherent[] = {
         0x6969,     /* NFS */
@@ -170,7 +178,7 @@ static bool map(kvw_file *file, int os_fd, uint64_t end, bool writable)
 {
     uint64_t length = ((end | 1) * 2 + WINDOW_STEP - 1) / WINDOW_STEP * WINDOW_STEP;
     unmap(file);
-    if (end > WINDOW_BYTES_MAX || !coherent(os_fd) || !kvw_fault_install()) {
+    if (end > WINDOW_BYTES_MAX || !kvw_file_is_coherent(os_fd) || !kvw_fault_install()) {
         file->unmappable = true;
         return false;
     }

@@ -49,7 +49,8 @@ bool kvw_file_read(kvw_file *file, int os_fd, uint64_t offset, const struct iove
 /* Store the parts through the window if that is the cheaper way. False: write through the OS. */
 bool kvw_file_write(kvw_file *file, int os_fd, uint64_t offset, const struct iovec *parts, int count,
                     uint64_t total);
-
+/* Whether mappings of the file and system calls see the same bytes. */
+bool kvw_file_is_coherent(int os_fd);
 static inline void kvw_file_grown_to(kvw_file *file, uint64_t size)
 {
     if (size > file->size)

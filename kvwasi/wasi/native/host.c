@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -271,6 +272,17 @@ static void host_prefetch(kvw_host *host, uint32_t fd, uint64_t offset, size_t l
         __builtin_prefetch(at + i);
 }
 
+static int host_map(kvw_host *host, uint32_t fd, uint64_t offset, size_t length, void **address)
+{
+    const kvw_descriptor *d = kvw_descriptor_of(host, fd);
+    if (!d || d->os_fd < 0)
+        return EBADF;
+    if (!d->file || !kvw_file_is_coherent(d->os_fd) || offset > INT64_MAX)
+        return ENODEV;
+    *address = mmap(NULL, length, PROT_READ, MAP_SHARED, d->os_fd, (off_t)offset);
+    return *address == MAP_FAILED ? errno : 0;
+}
+
 static int range_request(kvw_host *host, uint32_t fd, uint64_t start, uint64_t length, int command,
                          struct flock *request)
 {
@@ -321,6 +333,7 @@ void kvw_host_api(kvw_api *api)
         .datasync = host_datasync,
         .read = host_read,
         .prefetch = host_prefetch,
+        .map = host_map,
         .lock_shared = host_lock_shared,
         .is_locked = host_is_locked,
         .abandon = host_abandon,

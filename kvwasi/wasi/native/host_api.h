@@ -9,7 +9,7 @@
 
 #include "wasmtime_abi.h"
 
-#define KVW_API_VERSION 3
+#define KVW_API_VERSION 4
 #define KVW_API_CAPSULE "kvwasi.wasi._host._api"
 
 typedef struct kvw_host kvw_host;
@@ -44,6 +44,10 @@ typedef struct kvw_api {
     int (*read)(kvw_host *host, uint32_t fd, uint64_t offset, void *to, size_t length, size_t *got);
     /* Have the bytes on their way to the cache, for a `read` soon. Under the same lock; never fails. */
     void (*prefetch)(kvw_host *host, uint32_t fd, uint64_t offset, size_t length);
+    /* Map bytes of the file behind guest descriptor `fd`, to be read, from `offset`, a multiple of 4096 (and of the page size, where
+     * that is larger: else EINVAL); beyond its end there is nothing until it grows. The mapping is the caller's, and outlives the
+     * descriptor. Under the same lock. 0 or an errno of the OS: not every file can be mapped. */
+    int (*map)(kvw_host *host, uint32_t fd, uint64_t offset, size_t length, void **address);
 
     /* Locks of open file descriptions on ranges of a file, which end with the descriptor or its process. `on`: share the range with
      * others who read; else let go of it. 0 or an errno of the OS. */

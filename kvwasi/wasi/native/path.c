@@ -232,6 +232,7 @@ uint32_t kvw_path_rename(kvw_host *host, const kvw_memory *memory, const wasmtim
         return kvw_errno(os_error);
     os_error = kvw_place_of(host, to.d->os_fd, to.path, &new_place);
     if (!os_error) {
+        kvw_file_unpark(host); /* it may be what is replaced */
         os_error = kvw_storage_rename(host, old_place.directory, old_place.name, new_place.directory,
                                       new_place.name);
         kvw_place_release(&new_place);
