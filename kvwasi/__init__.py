@@ -9,7 +9,7 @@ b'42'
 """
 
 from kvwasi import errors as _errors
-from kvwasi.backup import Backup
+from kvwasi.backup import Backup, restore
 from kvwasi.cursor import Cursor
 from kvwasi.duplicates import DuplicatesCursor, DuplicatesReads, DuplicatesTable
 from kvwasi.errors import *  # noqa: F403
@@ -50,5 +50,6 @@ __all__ = [
     "open",
     "peek",
     "repair",
+    "restore",
     *_errors.__all__,
 ]

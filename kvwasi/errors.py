@@ -7,6 +7,7 @@ full disk an :class:`OSError` with its ``errno``, a bad argument a :class:`Value
 from __future__ import annotations
 
 __all__ = [
+    "BackupError",
     "ClosedError",
     "CorruptionError",
     "DatabaseBusyError",
@@ -133,6 +134,10 @@ class DatabaseExistsError(KvError, FileExistsError):
 
 class NoSuchDatabaseError(KvError, FileNotFoundError):
     """There is no file of that name, or no directory to make it in."""
+
+
+class BackupError(KvError, ValueError):
+    """A file is no backup, was changed since, or continues one that is not there."""
 
 
 class ViewsOpenError(KvError, BufferError):

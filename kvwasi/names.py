@@ -37,6 +37,15 @@ def reserved_name(kind: str, name: bytes = b"") -> bytes:
     return _RESERVED + kind.encode() + b"\0" + name
 
 
+BACKUP_TABLE = reserved_name("backup")
+"""What a backup says of itself (:mod:`kvwasi.chain`): no part of what the store held."""
+
+
+def content_names(names: Iterable[bytes]) -> list[bytes]:
+    """Of these tables, all that hold what somebody has stored, in whatever way."""
+    return [name for name in names if name != BACKUP_TABLE]
+
+
 def public_names(names: Iterable[bytes]) -> list[str]:
     """Of these tables, the user's own."""
     return [decode_name(name) for name in names if not name.startswith(_RESERVED)]

@@ -462,21 +462,31 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         if self._handle.lock is not None:
             self._handle.lock.identify()
 
-    def backup(self, path: StrPath, *, overwrite: bool = False) -> Backup:
+    def backup(
+        self, path: StrPath, *, since: StrPath | Backup | None = None, overwrite: bool = False
+    ) -> Backup:
         """Copy the store as it is now, with all its tables, into a new database; writers go on meanwhile.
 
-        The copy is compact. It appears under its name when it is whole and on disk; until then, or if
+        Without ``since`` the copy is complete in itself, compact, and a database like any other. With it, the
+        file has only what was stored since an earlier backup, and which keys are gone: it continues that one,
+        and :func:`kvwasi.restore` makes a database of both. What is unchanged is told by the sectors in which
+        it lies, so neither the store's values nor the earlier backup's are read again. After a compaction,
+        or of another database, everything is taken as changed.
+
+        It It appears under its name when it is whole and on disk; until then, or if
         something fails, there is what was there before (beside it, if the process is killed, a file
         ``.kvwasi-*``).
 
         Args:
             path: where to; in an existing directory.
+            since: an earlier backup of the store, which may continue another one. They have to stay together.
             overwrite: whether to replace a file that is there.
 
         Returns:
             What was written.
 
         Raises:
+            BackupError: the earlier file is no backup, or was changed; one that it continues is missing.
             DatabaseExistsError: there is a file, and ``overwrite`` is false.
             DatabaseLockedError: the database there is open, in this process or in another.
             NoSuchDatabaseError: there is no directory to make it in.
@@ -484,7 +494,7 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         """
         from kvwasi import backup
 
-        return backup.write(self, path, overwrite=overwrite)
+        return backup.write(self, path, since=since, overwrite=overwrite)
 
     def close(self) -> None:
         """Sync and close. Open transactions are rolled back. A second call does nothing.

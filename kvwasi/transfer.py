@@ -12,7 +12,7 @@ from kvwasi.duplicates import DuplicatesTable, encode_pair
 from kvwasi.formats import jsonl, mdb
 from kvwasi.formats.errors import Entry, Row
 from kvwasi.formats.source import batches
-from kvwasi.names import encode_name, public_name, reserved_name
+from kvwasi.names import content_names, encode_name, public_name, reserved_name
 from kvwasi.store import Store
 from kvwasi.table import Table
 from kvwasi.transaction import Transaction
@@ -38,7 +38,7 @@ def dump(store: Store, stream: BinaryIO, form: Form, table: str | None = None) -
     one = store if table is None else store.table(table, create=False)
     if form == "jsonl":
         jsonl.write(one.items(), stream)
-        for raw in () if table else store._table_names():
+        for raw in () if table else content_names(store._table_names()):
             stream.write(jsonl.encode_table(raw))
             jsonl.write(Table(store, raw).items(), stream, raw)
         return 0

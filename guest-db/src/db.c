@@ -234,11 +234,11 @@ kv_status kv_db_count(kv_db *db, uint32_t table, uint32_t view, uint64_t *count)
     return status;
 }
 
-/* Whatever is stored after this moment lies in the log behind what is durable, or in a run that is open or still to come. Which
+/* What the published state does not have lies in the log behind what that has, or in a run that is open or still to come. Which
  * one is open a reader does not know: no other than the newest. */
 static uint64_t generation_from_now(const kv_db *db) {
     const kv_file *file = db->file;
-    uint64_t log = db->durable >> file->sector_shift;
+    uint64_t log = (db->published.pin == KV_NO_PIN ? db->committed_end : db->durable) >> file->sector_shift;
     uint64_t run = file->run.open ? file->run.generation : 0;
     for (uint64_t i = 0; db->read_only && i < file->sector_count; i++)
         if (file->sectors[i].type == KV_SECTOR_VALUES && file->sectors[i].generation > run) run = file->sectors[i].generation;

@@ -251,9 +251,11 @@ class AsyncStore(AsyncEntries):
         """Give dead space back; reads go on."""
         await self._read(lambda store: store.compact())
 
-    async def backup(self, path: StrPath, *, overwrite: bool = False) -> Backup:
+    async def backup(
+        self, path: StrPath, *, since: StrPath | Backup | None = None, overwrite: bool = False
+    ) -> Backup:
         """Copy the store into a new database while tasks go on."""
-        return await self._read(lambda store: store.backup(path, overwrite=overwrite))
+        return await self._read(lambda store: store.backup(path, since=since, overwrite=overwrite))
 
     async def close(self) -> None:
         """Do what waits, sync and close. A second call does nothing."""

@@ -1,13 +1,18 @@
-"""``tables``, ``drop-table``, ``stats``, ``check``, ``compact``, ``backup``, ``repair``."""
+"""``tables``, ``drop-table``, ``stats``, ``check``, ``compact``, ``backup``, ``restore``, ``repair``."""
 
 import os
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kvwasi import console
 from kvwasi.commands.arguments import Database, Json, complete_table, look, open_store
+
+if TYPE_CHECKING:
+    from kvwasi.backup import Backup
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 
 # What stats says of the numbers whose names do not say it all.
 _STATS_WORDS = {
@@ -24,6 +29,8 @@ _STATS_WORDS = {
     "node_loads": "read from the file since opening",
     "tail_bytes": "of the log behind the newest checkpoint, which opening replays",
     "checkpoint": "number of the newest one",
+    "database_id": "random, drawn when the file was made",
+    "generation": "of the sectors in which new entries lie",
     "cache_bytes": "the limit of the memory for the index",
     "erases": "how often a sector was used again, over all of them",
     "sectors_free": "to be used again",
@@ -101,16 +108,43 @@ def compact(database: Database, json: Json = False) -> None:
 def backup(
     database: Database,
     target: Annotated[str, typer.Argument(metavar="TARGET", help="The new database.", show_default=False)],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="BACKUP", help="Copy only what has changed since this one."),
+    ] = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Copy a database with all its tables into a new, compact one, which appears when it is whole."""
+    """Copy a database with all its tables into a new, compact one, which appears when it is whole.
+
+    With --since, TARGET continues an earlier backup: `kvwasi restore` makes a database of both.
+    """
     with open_store(database, "r") as store:
-        written = store.backup(target, overwrite=overwrite)
+        _tell_of(store.backup(target, since=since, overwrite=overwrite), json)
+
+
+def restore(
+    backup: Annotated[str, typer.Argument(metavar="BACKUP", help="The last one.", show_default=False)],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The new database.", show_default=False)],
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Make a database of a backup and of those that it continues, which lie beside it.
+
+    It appears when it is whole and found to hold exactly what there was.
+    """
+    import kvwasi
+
+    _tell_of(kvwasi.restore(backup, target, overwrite=overwrite), json)
+
+
+def _tell_of(written: "Backup", json: bool) -> None:
+    facts = {name: value for name, value in asdict(written).items() if name != "path"}
     if json:
-        console.write_json({"keys": written.keys, "tables": written.tables, "file_bytes": written.file_bytes})
-    else:
-        console.tell(f"keys: {written.keys}, tables: {written.tables}, bytes: {written.file_bytes}")
+        console.write_json(facts)
+        return
+    deleted = f", deleted: {written.deleted}" if written.deleted else ""
+    console.tell(f"keys: {written.keys}{deleted}, tables: {written.tables}, bytes: {written.file_bytes}")
 
 
 def repair(
@@ -140,5 +174,5 @@ def mount(app: typer.Typer) -> None:
     """Make them commands of ``app``."""
     app.command(epilog=console.EXIT_CODES_HELP)(tables)
     app.command("drop-table", epilog=console.EXIT_CODES_HELP)(drop_table)
-    for command in (stats, check, compact, backup, repair):
+    for command in (stats, check, compact, backup, restore, repair):
         app.command(epilog=console.EXIT_CODES_HELP)(command)

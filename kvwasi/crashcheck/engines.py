@@ -2,6 +2,7 @@
 
 import marshal
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,8 +44,11 @@ class Database(Protocol):
     def act(self, do: Callable[[Any], object]) -> None:
         """Call ``do`` with the engine's own object for an open database."""
 
-    def backup(self, directory: str, commits: int) -> None:
-        """Copy it into a file of its own, which tells after how many commits that was, if the engine can."""
+    def backup(self, directory: str, commits: int, since: int | None = None) -> bool:
+        """Copy it into a file of its own, which tells after how many commits that was. Whether it did.
+
+        ``since``: only what has changed since the copy that was made after so many.
+        """
 
     def sync(self) -> None:
         """Make everything durable."""
@@ -125,8 +129,10 @@ class _KvwasiDatabase:
     def act(self, do: Callable[[Any], object]) -> None:
         do(self.store)
 
-    def backup(self, directory: str, commits: int) -> None:
-        self.store.backup(os.path.join(directory, f"copy-{commits}.kv"))
+    def backup(self, directory: str, commits: int, since: int | None = None) -> bool:
+        earlier = None if since is None else os.path.join(directory, f"copy-{since}.kv")
+        self.store.backup(os.path.join(directory, f"copy-{commits}.kv"), since=earlier)
+        return True
 
     def sync(self) -> None:
         self.store.sync()
@@ -157,9 +163,11 @@ class _KvwasiDatabase:
 
 
 def everything(store: Any) -> list[tuple[bytes, bytes]]:
-    """A store's entries, and behind them those of its tables and time series."""
+    """A store's entries, and behind them those of its tables and time series, but for what a backup adds."""
+    from kvwasi.names import content_names
+
     found = list(store.items())
-    for name in store._table_names():
+    for name in content_names(store._table_names()):
         found.append((in_table(name), b""))
         found += [(in_table(name, key), value) for key, value in sorted(_part(store, name).items())]
     return found
@@ -209,6 +217,21 @@ def _change_table(transaction: Any, entry: bytes, value: bytes | None) -> None:
         transaction.table(name)
 
 
+def _restored(copy: str) -> dict[bytes, bytes]:
+    """What is in a copy; of a backup that continues others, what is restored from it."""
+    import kvwasi
+    from kvwasi.chain import About
+    from kvwasi.names import BACKUP_TABLE
+
+    with kvwasi.open(copy, "r") as store:
+        if BACKUP_TABLE not in store._table_names() or not About.of(store).since_id:
+            return dict(everything(store))
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(copy)) as place:
+        kvwasi.restore(copy, os.path.join(place, "restored.kv"))
+        with kvwasi.open(os.path.join(place, "restored.kv"), "r") as store:
+            return dict(everything(store))
+
+
 class Kvwasi:
     """This package's store."""
 
@@ -234,8 +257,7 @@ class Kvwasi:
             if name.startswith("copy") and name.endswith(".kv"):
                 number = int(name[:-3].rpartition("-")[2])
                 try:
-                    with kvwasi.open(os.path.join(directory, name), "r") as store:
-                        yield number, dict(everything(store))
+                    yield number, _restored(os.path.join(directory, name))
                 except kvwasi.KvError as error:
                     yield number, error
 
@@ -287,8 +309,8 @@ class _LmdbDatabase:
     def act(self, do: Callable[[Any], object]) -> None:
         do(self._environment)
 
-    def backup(self, directory: str, commits: int) -> None:
-        """Not looked at."""
+    def backup(self, directory: str, commits: int, since: int | None = None) -> bool:
+        return False  # LMDB's is not looked at
 
     def sync(self) -> None:
         self._environment.sync(True)

@@ -41,6 +41,8 @@ class Run:
     """What calls of the engine raised."""
     _database: Database | None = None
     _flusher: Flusher | None = None
+    _last_backup: int | None = None
+    """After which commit it was made."""
     _threads: list[threading.Thread] = field(default_factory=list)
     _returned: list[tuple[int, int]] = field(default_factory=list)
     """Lane and number of commits of threads that have returned, and are not promised yet."""
@@ -125,9 +127,18 @@ class Run:
 
     def backup(self, step: Step) -> None:
         """Copy the open database into a file of its own."""
+        self._back_up(None)
+
+    def increment(self, step: Step) -> None:
+        """Copy what has changed since the last copy that there is."""
+        self._back_up(self._last_backup)
+
+    def _back_up(self, since: int | None) -> None:
         last = self.history.last()
-        self.database.backup(self.directory, last)
-        if any(number == last for number, _ in self.engine.copies(self.directory)):  # LMDB makes none here
+        if last == since:
+            return
+        if self.database.backup(self.directory, last, since):
+            self._last_backup = last
             self.history.copies.append(last)
 
     def repair(self, step: Step) -> None:

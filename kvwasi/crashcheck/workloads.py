@@ -324,6 +324,8 @@ def copies(chance: random.Random) -> Iterator[Step]:
         yield Step("commit", [some_change(chance, 30, (10, 400, 20_000))])
         if number in (5, 11, 21):
             yield Step("backup")
+        if number in (8, 14, 23):
+            yield Step("increment")
         if number == 16:
             yield Step("repair")
         if number % 6 == 3:
@@ -345,6 +347,7 @@ def faults(chance: random.Random) -> Iterator[Step]:
     yield Step("durable_commit", [(key_of(3), value_of(chance, 100))])
     yield Step("reopen")
     yield Step("commit", [(key_of(2), None)])
+    yield Step("increment")
     yield Step("commit", [(key_of(4), value_of(chance, 300))])
 
 

@@ -24,6 +24,27 @@ def prefix_stop(prefix, /):
     return _successor(_to_bytes(prefix))
 
 
+cdef inline uint64_t _digest(object key, const kv_value_ref *ref) noexcept:
+    return kv_xxh64(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), <uint64_t>ref.length << 32 | ref.sum)
+
+
+def entry_digest(Reads reads not None, bytes key not None, /):
+    """What an entry adds to the ``digest`` of an iterator; None: it is not there."""
+    cdef kve_failure failure
+    cdef kv_value_ref ref
+    cdef int status
+    _check_key(PyBytes_GET_SIZE(key))
+    reads.enter()
+    status = kve_get(reads.c, reads.table, PyBytes_AS_STRING(key), <uint32_t>PyBytes_GET_SIZE(key), reads.view, &ref,
+                     &failure)
+    kve_unlock(reads.c)
+    if status == KV_NOT_FOUND or reads.is_empty(status):
+        return None
+    if status != KV_OK:
+        raise reads._session.error(status, &failure)
+    return _digest(key, &ref)
+
+
 @cython.final
 @cython.no_gc_clear
 cdef class EntryIterator:
@@ -100,8 +121,7 @@ cdef class EntryIterator:
         key = <object>self.keys[at]
         Py_XDECREF(self.keys[at])
         if self.digesting:
-            self.digest += kv_xxh64(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
-                                    <uint64_t>self.refs[at].length << 32 | self.refs[at].sum)
+            self.digest += _digest(key, &self.refs[at])
         if self.what == 1:
             return key
         if self.refs[at].where == KV_WHERE_OLDER:

@@ -149,7 +149,8 @@ def test_backup(kv, tmp_path: Path) -> None:
     kv("put", "a.kv", "k", "v")
     kv("put", "a.kv", "-t", "t", "k", "v")
     facts = json.loads(kv("backup", "a.kv", "b.kv", "--json").stdout)
-    assert facts == {"keys": 2, "tables": 1, "file_bytes": (tmp_path / "b.kv").stat().st_size}
+    size = (tmp_path / "b.kv").stat().st_size
+    assert facts == {"keys": 2, "tables": 1, "file_bytes": size, "deleted": 0}
     assert kv("dump", "b.kv").stdout == kv("dump", "a.kv").stdout
     assert b"b.kv: there is a file already" in kv("backup", "a.kv", "b.kv", code=1).stderr
     kv("delete", "a.kv", "k")
@@ -157,6 +158,24 @@ def test_backup(kv, tmp_path: Path) -> None:
     assert kv("dump", "b.kv").stdout == kv("dump", "a.kv").stdout
     kv("backup", "a.kv", "absent/b.kv", code=1)
     kv("backup", "absent.kv", "c.kv", code=1)
+
+
+def test_backup_since_another_and_restore(kv, tmp_path: Path) -> None:
+    kv("put", "a.kv", "k", "v")
+    kv("put", "a.kv", "old", "v")
+    kv("backup", "a.kv", "monday.kv")
+    kv("put", "a.kv", "-t", "t", "k", "v")
+    kv("delete", "a.kv", "old")
+    written = kv("backup", "a.kv", "tuesday.kv", "--since", "monday.kv").stderr
+    assert b", deleted: 1, tables: 1, bytes: " in written
+    assert json.loads(kv("restore", "tuesday.kv", "b.kv", "--json").stdout)["keys"] == 2
+    assert kv("dump", "b.kv").stdout == kv("dump", "a.kv").stdout
+    kv("restore", "tuesday.kv", "b.kv", code=1)
+    kv("restore", "tuesday.kv", "b.kv", "--overwrite")
+    assert b"a.kv is no backup" in kv("restore", "a.kv", "c.kv", code=3).stderr
+    assert b"a.kv is no backup" in kv("backup", "a.kv", "c.kv", "--since", "a.kv", code=3).stderr
+    (tmp_path / "monday.kv").unlink()
+    assert b"which is not there" in kv("restore", "tuesday.kv", "c.kv", code=3).stderr
 
 
 def test_compact_gives_space_back(kv, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ COMMANDS = [
     "check",
     "compact",
     "backup",
+    "restore",
     "repair",
     "watch",
     "run",
