@@ -164,12 +164,15 @@ def open(
 
 def beside_writer(lock: FileLock, action: Callable[[], T]) -> T:
     """Read what somebody may be writing: damage that is met may be no more than a write that is under way."""
+    quiet = False
     for _ in range(_ATTEMPTS):
         try:
             return action()
         except CorruptionError:
-            if lock.use != "read" or not is_written(lock.path):
+            written = is_written(lock.path)
+            if lock.use != "read" or (quiet and not written):
                 raise
+            quiet = not written  # but it may have been, until a moment ago
         time.sleep(_PAUSE_SECONDS)
     return action()
 

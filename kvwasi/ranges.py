@@ -369,11 +369,9 @@ class OrderedEntries(OrderedReads, MutableMapping[bytes, bytes]):
     ) -> int:
         """Remove, at once, the keys from ``start`` to below ``stop``, or with ``prefix``; how many."""
         with self._atomically() as entries:
-            keys, removed = entries.keys(start=start, stop=stop, prefix=prefix, limit=1000), 0
-            while batch := list(iter(keys)):  # of the view, list() would ask the length first
-                for key in batch:
-                    removed += cast(_engine.Verbs, entries).delete(key)
-            return removed
+            verbs = cast(_engine.Verbs, entries)
+            bounds = _Range(verbs, start, stop, prefix, False, None)
+            return verbs._delete_range(bounds.start, bounds.stop)
 
     def setdefault(self, key: Data, default: Data = b"") -> bytes:
         """Store ``default`` if ``key`` is not there; return the value that is there now."""

@@ -211,7 +211,7 @@ KV_EXPORT(kv_guest_open) kv_status kv_guest_open(uint32_t path_length, uint32_t 
  * checkpoint, or another file of this name: call with KV_REFRESH_REOPEN, which goes as kv_guest_open does with KV_OPEN_SHARED (in
  * later calls the flags are of no matter). The lock of before ends with its descriptor, which the guest closes when no snapshot or
  * cursor needs it any more. After an error all is as it was. */
-#define KV_REFRESH_REOPEN 1u
+#define KV_REFRESH_REOPEN 1u /* KV_EXISTS, as of kv_guest_open to read: a writer has recovered the file meanwhile; call again */
 #define KV_REFRESH_ABORT 2u /* give up a reopening that was begun */
 KV_EXPORT(kv_guest_refresh) kv_status kv_guest_refresh(uint32_t flags);
 /* Superblocks that are in neither slot any more, on whose checkpoints readers may stand, as block.count pairs (first number, last
@@ -239,6 +239,10 @@ KV_EXPORT(kv_guest_count) kv_status kv_guest_count(uint32_t table, uint32_t view
 KV_EXPORT(kv_guest_put)
 kv_status kv_guest_put(uint32_t table, uint32_t key_length, uint32_t value_length, uint32_t flags);
 KV_EXPORT(kv_guest_delete) kv_status kv_guest_delete(uint32_t table, uint32_t key_length, uint32_t flags);
+/* The keys from block.key to below block.key2 (with KV_CURSOR_HAS_STOP; else to the last), at most `limit`: how many in block.count, fewer
+ * only if there are no more. Only in a transaction. */
+KV_EXPORT(kv_guest_delete_range)
+kv_status kv_guest_delete_range(uint32_t table, uint32_t start_length, uint32_t stop_length, uint32_t limit, uint32_t flags);
 /* `count` kv_put_entry in the data buffer, `bytes` in all; only in a transaction. */
 KV_EXPORT(kv_guest_put_many) kv_status kv_guest_put_many(uint32_t table, uint32_t count, uint32_t bytes);
 /* A value above KV_INLINE_MAX; only in a transaction: begin, chunks in the data buffer, end. A rollback abandons it. */

@@ -199,6 +199,8 @@ typedef struct kv_held {
 typedef struct kv_follow {
     kv_chain chain;
     kv_reader end;       /* behind the last commit that it has */
+    uint64_t branch;     /* kv_tail.branch of all that was read */
+    uint64_t known;      /* generation of the newest sector of the log when their headers were read last; 0: not yet since opening */
     uint64_t generation; /* of the sector in which that is */
     kv_sector_bytes loaded;
 } kv_follow;
@@ -377,6 +379,8 @@ kv_status kv_txn_begin(kv_db *db);
 kv_status kv_txn_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value, uint32_t length, uint32_t flags,
                      kv_value_ref *existing);
 kv_status kv_txn_delete(kv_db *db, uint32_t table, kv_key key);
+/* Delete the keys from `start` to below `stop` (NULL: to the last), at most `limit`; fewer only if there are no more. */
+kv_status kv_txn_delete_range(kv_db *db, uint32_t table, kv_key start, const kv_key *stop, uint32_t limit, uint64_t *count);
 kv_status kv_txn_commit(kv_db *db, uint32_t flags);
 kv_status kv_txn_rollback(kv_db *db);
 kv_status kv_txn_append(kv_db *db, kv_record *record, kv_place *place); /* counts; a failure fails the transaction */

@@ -62,6 +62,7 @@ static kv_status open_on(uint32_t flags) {
     opening->readers = flags & (KV_OPEN_READERS | KV_OPEN_OLDER_READERS);
     opening->older_readers = flags & KV_OPEN_OLDER_READERS;
     status = kv_db_open_finish(opening);
+    if (opening->read_only) status = kv_follow_opened(opening, status);
     if (status != KV_OK) return opening_failed(status);
     if (db != NULL) kv_follow_take_over(db, opening);
     db = opening;
@@ -116,6 +117,7 @@ kv_status kv_guest_open(uint32_t path_length, uint32_t flags, uint32_t sector_by
         .cache_bytes = block.cache_bytes};
     if (flags & KV_OPEN_SHARED) return open_begin(&options);
     kv_status status = kv_db_open(&options, &db);
+    if (db != NULL && flags & KV_OPEN_READ_ONLY) status = kv_follow_opened(db, status);
     if (status == KV_OK) {
         block.fd = db->file->fd;
     } else {
@@ -184,6 +186,13 @@ kv_status kv_guest_delete(uint32_t table, uint32_t key_length, uint32_t flags) {
     if (db == NULL) return KV_CLOSED;
     kv_key key = key_argument(key_length);
     return answer(flags & KV_IN_TRANSACTION ? kv_txn_delete(db, table, key) : kv_db_delete(db, table, key, flags));
+}
+
+kv_status kv_guest_delete_range(uint32_t table, uint32_t start_length, uint32_t stop_length, uint32_t limit, uint32_t flags) {
+    if (db == NULL) return KV_CLOSED;
+    if (start_length > KV_KEY_MAX || stop_length > KV_KEY_MAX) return KV_INVALID;
+    kv_key start = {block.key, start_length}, stop = {block.key2, stop_length};
+    return answer(kv_txn_delete_range(db, table, start, flags & KV_CURSOR_HAS_STOP ? &stop : NULL, limit, &block.count));
 }
 
 kv_status kv_guest_put_many(uint32_t table, uint32_t count, uint32_t bytes) {

@@ -27,12 +27,28 @@ static bool is_behind(const kv_file *file, const kv_chain *chain) {
     return false;
 }
 
+static uint64_t newest_of_log(const kv_file *file) {
+    uint64_t newest = 0;
+    for (uint64_t i = 0; i < file->sector_count; i++)
+        if (file->sectors[i].type == KV_SECTOR_LOG && file->sectors[i].generation > newest) newest = file->sectors[i].generation;
+    return newest;
+}
+
+/* Headers are read one after the other while others write. That the log grows meanwhile does no harm. But a recovery has the sectors
+ * that it wrote take the place of the log's end all at once, with the header of the first: one that was passed before it was there
+ * may be missing. So where the log branches off, its headers are read again once the branch is known. `before`: what was known
+ * before they were read. */
+static bool is_sure(const kv_file *file, const kv_follow *f, uint64_t before) {
+    return f->branch <= before && kv_chain_branch(file, &f->chain) <= before;
+}
+
 /* Look for sectors that were given out since. KV_EXISTS: the log goes on from elsewhere. */
 static kv_status look_again(kv_db *db) {
     kv_file *file = db->file;
     kv_follow *f = &db->follow;
     bool changed;
     kv_status status = kv_sectors_look_again(file, &changed);
+    f->known = newest_of_log(file);
     if (status != KV_OK || !changed) return status;
     kv_chain chain;
     status = kv_chain_find(file, &chain);
@@ -63,20 +79,23 @@ static kv_status load_end(kv_db *db) {
     return KV_OK;
 }
 
-/* Read on to the end, or as far as a step goes: KV_NOT_FOUND and KV_OK as kv_replay_scan. */
-static kv_status scan(kv_db *db, kv_replay *r) {
+/* Read on to the end, or as far as a step goes: KV_NOT_FOUND and KV_OK as kv_replay_scan. `wherever`: the end may be before what the
+ * headers announce, as it is for who opens the file. */
+static kv_status scan(kv_db *db, kv_replay *r, bool wherever) {
     kv_file *file = db->file;
     kv_follow *f = &db->follow;
     kv_status status = KV_NOT_FOUND;
     for (uint32_t try = 0; try < TRIES && status == KV_NOT_FOUND; try++) {
+        const uint64_t before = f->known;
         status = look_again(db);
         if (status == KV_OK) status = load_end(db);
         if (status != KV_OK) break;
         kv_reader reader = f->end;
         r->tail = (kv_tail){.end = f->end, .last_commit = db->last_commit};
         status = kv_replay_scan(r, &reader, RECORDS_A_STEP);
-        bool all = reader.index + 1 == f->chain.count && !is_behind(file, &f->chain);
-        if (status == KV_NOT_FOUND && all) return KV_NOT_FOUND;
+        if (r->tail.branch > f->branch) f->branch = r->tail.branch;
+        bool all = wherever || (reader.index + 1 == f->chain.count && !is_behind(file, &f->chain));
+        if (status == KV_NOT_FOUND && all && is_sure(file, f, before)) return KV_NOT_FOUND;
     }
     return status == KV_NOT_FOUND ? KV_EXISTS : status; /* opening will tell whether that is damage */
 }
@@ -103,20 +122,14 @@ static kv_status apply(kv_db *db, kv_replay *r) {
     return KV_OK;
 }
 
-kv_status kv_follow_step(kv_db *db, uint64_t *commits) {
+/* KV_OK: all there is; KV_AGAIN: there is more. */
+static kv_status read_on(kv_db *db, bool wherever, uint64_t *commits) {
     kv_file *file = db->file;
     kv_follow *f = &db->follow;
-    *commits = 0;
-    if (!db->read_only) return KV_INVALID;
-    if (f->chain.count == 0) return KV_EXISTS;
-    uint64_t newest;
-    kv_status status = kv_superblock_newest(file, &newest);
-    if (status != KV_OK) return kv_db_fail(db, status);
-    if (newest != file->super.sequence) return KV_EXISTS;
     f->end.chain = &f->chain;
     f->end.loaded = &f->loaded;
     kv_replay r = {.db = db, .file = file, .chain = &f->chain, .loaded = &f->loaded, .following = true};
-    status = scan(db, &r);
+    kv_status status = scan(db, &r, wherever);
     bool at_end = status == KV_NOT_FOUND;
     if (status != KV_OK && !at_end) return status == KV_EXISTS ? status : kv_db_fail(db, status);
     status = apply(db, &r);
@@ -127,6 +140,32 @@ kv_status kv_follow_step(kv_db *db, uint64_t *commits) {
     if (r.tail.last_commit > db->last_commit) db->last_commit = r.tail.last_commit;
     if (r.tail.confirmed > db->durable) db->durable = db->committed_end = r.tail.confirmed;
     return at_end ? KV_OK : KV_AGAIN;
+}
+
+kv_status kv_follow_step(kv_db *db, uint64_t *commits) {
+    *commits = 0;
+    if (!db->read_only) return KV_INVALID;
+    if (db->follow.chain.count == 0) return KV_EXISTS;
+    uint64_t newest;
+    kv_status status = kv_superblock_newest(db->file, &newest);
+    if (status != KV_OK) return kv_db_fail(db, status);
+    return newest == db->file->super.sequence ? read_on(db, false, commits) : KV_EXISTS;
+}
+
+kv_status kv_follow_opened(kv_db *db, kv_status opened) {
+    kv_follow *f = &db->follow;
+    kv_status status = KV_AGAIN;
+    uint64_t commits;
+    if (opened == KV_CORRUPT && db->file != NULL) { /* a sector given out behind the reader's back looks like one that is lost */
+        bool changed;
+        status = kv_sectors_look_again(db->file, &changed);
+        return status == KV_OK && changed ? KV_EXISTS : opened;
+    }
+    if (opened != KV_OK) return opened;
+    f->known = newest_of_log(db->file);
+    if (is_sure(db->file, f, 0)) return KV_OK;
+    while (status == KV_AGAIN) status = read_on(db, true, &commits);
+    return status;
 }
 
 void kv_follow_take_over(kv_db *db, kv_db *fresh) {
@@ -140,12 +179,13 @@ void kv_follow_take_over(kv_db *db, kv_db *fresh) {
     kv_db_free(db); /* whose file stays open for those that read it */
 }
 
-void kv_follow_begin(kv_db *db, kv_chain *chain, const kv_reader *end) {
+void kv_follow_begin(kv_db *db, kv_chain *chain, const kv_tail *tail) {
     kv_follow_end(db);
     db->follow.chain = *chain;
     *chain = (kv_chain){NULL, 0};
-    db->follow.end = *end;
-    db->follow.generation = db->file->sectors[db->follow.chain.sectors[end->index]].generation;
+    db->follow.end = tail->end;
+    db->follow.branch = tail->branch;
+    db->follow.generation = db->file->sectors[db->follow.chain.sectors[tail->end.index]].generation;
     db->follow.loaded.sector = UINT64_MAX;
 }
 

@@ -67,6 +67,25 @@ kv_status kv_chain_find(kv_file *file, kv_chain *chain) {
     return status;
 }
 
+uint64_t kv_chain_branch(const kv_file *file, const kv_chain *chain) {
+    uint64_t newest = 0;
+    for (uint64_t i = 0; i < file->sector_count; i++) {
+        if (file->sectors[i].type != KV_SECTOR_LOG) continue;
+        uint64_t generation = file->sectors[i].generation, low = 0, high = chain->count;
+        while (low < high) { /* the first of the chain that is not older */
+            uint64_t middle = (low + high) / 2;
+            if (file->sectors[chain->sectors[middle]].generation < generation)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        if (low == 0 || low == chain->count || chain->sectors[low] == i) continue;
+        uint64_t behind = file->sectors[chain->sectors[low]].generation;
+        if (behind > newest) newest = behind;
+    }
+    return newest;
+}
+
 void kv_chain_free(kv_chain *chain) {
     free(chain->sectors);
     *chain = (kv_chain){NULL, 0};
@@ -104,15 +123,9 @@ uint64_t kv_reader_file_offset(const kv_reader *reader) {
     return kv_sector_offset(reader->file, reader->chain->sectors[reader->index]) + reader->offset;
 }
 
-kv_status kv_reader_next(kv_reader *reader, kv_record *record, uint64_t *position) {
+/* A record in the sector at hand, or KV_NOT_FOUND. */
+static kv_status record_here(kv_reader *reader, kv_record *record) {
     kv_file *file = reader->file;
-    while (reader->index + 1 < reader->chain->count) { /* does the next sector begin here? */
-        const kv_sector *next = &file->sectors[reader->chain->sectors[reader->index + 1]];
-        if (next->previous != kv_reader_position(reader)) break;
-        if (next->chain != reader->sum) return KV_NOT_FOUND;
-        reader->index++;
-        reader->offset = KV_SECTOR_DATA;
-    }
     uint64_t sector = reader->chain->sectors[reader->index];
     const uint64_t record_bytes_max = KV_RECORD_HEADER_BYTES + KV_KEY_MAX + KV_INLINE_MAX + 8;
     if (reader->loaded->partial && reader->offset + record_bytes_max > reader->loaded->available) reader->loaded->sector = UINT64_MAX;
@@ -121,11 +134,28 @@ kv_status kv_reader_next(kv_reader *reader, kv_record *record, uint64_t *positio
     uint64_t available = reader->loaded->available, usable = file->sector_bytes - KV_SECTOR_TAIL;
     if (available > usable) available = usable;
     if (reader->offset >= available) return KV_NOT_FOUND;
+    bool valid = kv_record_decode(record, reader->loaded->bytes + reader->offset, available - reader->offset,
+                                  file->sectors[sector].salt, kv_reader_position(reader)) &&
+                 record->chain == reader->sum && record->type != KV_RECORD_VALUE;
+    return valid ? KV_OK : KV_NOT_FOUND;
+}
+
+kv_status kv_reader_next(kv_reader *reader, kv_record *record, uint64_t *position) {
+    const kv_file *file = reader->file;
+    kv_status status;
+    while (reader->index + 1 < reader->chain->count) { /* does the next sector begin here? */
+        const kv_sector *next = &file->sectors[reader->chain->sectors[reader->index + 1]];
+        if (next->previous != kv_reader_position(reader)) break;
+        if (next->chain != reader->sum) return KV_NOT_FOUND;
+        status = record_here(reader, record);
+        if (status == KV_OK) reader->branch = next->generation; /* what follows there was written once more */
+        if (status != KV_OK && status != KV_NOT_FOUND) return status;
+        reader->index++;
+        reader->offset = KV_SECTOR_DATA;
+    }
     *position = kv_reader_position(reader);
-    if (!kv_record_decode(record, reader->loaded->bytes + reader->offset, available - reader->offset,
-                          file->sectors[sector].salt, *position) ||
-        record->chain != reader->sum || record->type == KV_RECORD_VALUE)
-        return KV_NOT_FOUND;
+    status = record_here(reader, record);
+    if (status != KV_OK) return status;
     reader->offset += kv_record_bytes(record);
     reader->sum = record->sum;
     return KV_OK;

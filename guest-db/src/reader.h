@@ -14,6 +14,8 @@ typedef struct kv_chain {
 /* Find them: the newest sector from which one can go back to the first. KV_CORRUPT when there is none. */
 kv_status kv_chain_find(kv_file *file, kv_chain *chain);
 void kv_chain_free(kv_chain *chain);
+/* Generation of the newest sector of the chain between which and its predecessor others were given out to the log; 0: there is none. */
+uint64_t kv_chain_branch(const kv_file *file, const kv_chain *chain);
 
 /* Whole sectors in memory, one at a time. */
 typedef struct kv_sector_bytes {
@@ -32,6 +34,7 @@ typedef struct kv_reader {
     uint64_t index;  /* in the chain */
     uint32_t offset; /* of the next record in its sector */
     uint32_t sum;    /* of the record before */
+    uint64_t branch; /* generation of the newest sector, of those read, that begins before a record of its predecessor; 0: none */
 } kv_reader;
 
 /* Begin where the superblock says that the log is to be replayed from. */

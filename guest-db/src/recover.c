@@ -206,7 +206,7 @@ static kv_status run(recovery *r) {
     db->recovered.discarded_bytes = r->replay.tail.discarded_bytes;
     /* The header of a fresh sector without records is written with the next commit, if nothing follows that may come back. */
     db->durable = db->committed_end = r->replay.rewriting ? kv_log_position(file) : r->replay.tail.confirmed;
-    if (status == KV_OK && db->read_only) kv_follow_begin(db, &r->chain, &r->replay.tail.end);
+    if (status == KV_OK && db->read_only) kv_follow_begin(db, &r->chain, &r->replay.tail);
     return status;
 }
 

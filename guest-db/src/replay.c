@@ -39,6 +39,7 @@ kv_status kv_replay_scan(kv_replay *r, kv_reader *reader, uint64_t limit) {
         kv_record record;
         uint64_t position;
         kv_status status = kv_reader_next(reader, &record, &position);
+        if (reader->branch > t->branch) t->branch = reader->branch;
         if (status != KV_OK) return status;
         if (record.commit != commit) {
             commit = record.commit;

@@ -16,6 +16,7 @@ typedef struct kv_tail {
     kv_reader end;      /* behind the last commit mark */
     uint64_t confirmed; /* all before it is proven durable */
     uint64_t last_commit;
+    uint64_t branch; /* kv_reader.branch of what was read, whole or not */
     bool clean; /* all is proven, and no record follows that could come back */
     bool cut;   /* the file ends within what follows: when it grows, zeros may make that a record */
     uint64_t discarded_bytes;
@@ -49,9 +50,12 @@ kv_status kv_replay_write_again(kv_file *file, uint64_t from, uint64_t to);
 /* Take what was committed since; `*commits` of them. KV_AGAIN: there is more; KV_EXISTS: the way leads over a newer checkpoint, so the
  * file has to be opened anew. */
 kv_status kv_follow_step(kv_db *db, uint64_t *commits);
+/* What opening a file to be read has come to: its sectors' headers were not read at one moment. KV_EXISTS: it has to be opened anew,
+ * because of what a writer did meanwhile. */
+kv_status kv_follow_opened(kv_db *db, kv_status opened);
 /* Whatever reads the database goes on to `fresh`, which is given up; snapshots and cursors keep what they read. */
 void kv_follow_take_over(kv_db *db, kv_db *fresh);
-void kv_follow_begin(kv_db *db, kv_chain *chain, const kv_reader *end); /* takes the chain */
+void kv_follow_begin(kv_db *db, kv_chain *chain, const kv_tail *tail); /* takes the chain */
 void kv_follow_end(kv_db *db);
 
 #endif

@@ -147,6 +147,25 @@ kv_status kv_txn_delete(kv_db *db, uint32_t table, kv_key key) {
     return KV_OK;
 }
 
+kv_status kv_txn_delete_range(kv_db *db, uint32_t table, kv_key start, const kv_key *stop, uint32_t limit, uint64_t *count) {
+    uint8_t buffer[KV_KEY_MAX];
+    kv_status status = kv_db_writable(db, KV_IN_TRANSACTION);
+    for (*count = 0; status == KV_OK && *count < limit; ++*count) {
+        kv_root *root;
+        status = kv_table_in_txn(db, table, &root);
+        if (status != KV_OK) break;
+        kv_walk walk = {.nodes = db->nodes, .root = *root};
+        status = kv_walk_forward_from(&walk, start, false);
+        if (status != KV_OK) return kv_db_fail(db, status);
+        if (!walk.valid) break;
+        kv_key key = kv_walk_key(&walk, buffer);
+        if (kv_compare(key, start) < 0) return kv_db_fail(db, kv_nodes_fail(db->nodes, walk.path.steps[0].node)); /* it would not end */
+        if (stop != NULL && kv_compare(key, *stop) >= 0) break;
+        status = kv_txn_delete(db, table, key);
+    }
+    return status;
+}
+
 /* ---- savepoints ---- */
 
 kv_status kv_savepoint_begin(kv_db *db) {

@@ -25,6 +25,9 @@ void disk_reset(void);
 /* The `n`th operation from now (0: the next) fails with `error`; all after it too when `sticky`. Reads count only
  * with `reads`. */
 void disk_fail(uint64_t n, int error, bool sticky, bool reads);
+/* Before the `n`th read from now (0: the next) `call` is called, once; NULL: no more. Whether it was. */
+void disk_before_read(uint64_t n, void (*call)(void));
+bool disk_has_called(void);
 /* Files may not grow beyond so many bytes: ENOSPC. 0: no limit. */
 void disk_limit(uint64_t bytes);
 void disk_heal(void);

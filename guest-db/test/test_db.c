@@ -295,6 +295,86 @@ static void test_cursors_of_a_transaction_are_closed_with_it(void) {
     kv_db_free(db);
 }
 
+static kv_key numbered(char name[8], uint32_t number) {
+    return (kv_key){(const uint8_t *)name, (uint32_t)snprintf(name, 8, "%04u", number)};
+}
+
+static void begin(kv_db *db) {
+    kv_status status;
+    while ((status = kv_txn_begin(db)) == KV_AGAIN) continue;
+    CHECK_EQUAL(status, KV_OK);
+}
+
+static void test_ranges_are_deleted(void) {
+    disk_reset();
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    char first[8], last[8];
+    kv_value_ref ref;
+    begin(db);
+    for (uint32_t number = 0; number < 3000; number++)
+        CHECK_EQUAL(kv_txn_put(db, 0, numbered(first, number), (const uint8_t *)"v", 1, 0, &ref), KV_OK);
+    CHECK_EQUAL(kv_txn_commit(db, KV_DURABLE), KV_NEEDS_SYNC);
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    uint64_t count;
+    kv_key start = numbered(first, 500), stop = numbered(last, 1500);
+    CHECK_EQUAL(kv_txn_delete_range(db, 0, start, &stop, 10, &count), KV_NO_TRANSACTION);
+    begin(db);
+    CHECK_EQUAL(kv_txn_delete_range(db, 0, start, &stop, 600, &count), KV_OK);
+    CHECK_EQUAL(count, 600);
+    CHECK_EQUAL(kv_txn_delete_range(db, 0, start, &stop, 600, &count), KV_OK);
+    CHECK_EQUAL(count, 400);
+    CHECK_EQUAL(kv_txn_delete_range(db, 0, start, &stop, 600, &count), KV_OK);
+    CHECK_EQUAL(count, 0);
+    start = numbered(first, 2990); /* and one that was put just now */
+    CHECK_EQUAL(kv_txn_put(db, 0, numbered(last, 9999), (const uint8_t *)"v", 1, 0, &ref), KV_OK);
+    CHECK_EQUAL(kv_txn_delete_range(db, 0, start, NULL, 600, &count), KV_OK);
+    CHECK_EQUAL(count, 11);
+    CHECK_EQUAL(kv_txn_delete_range(db, 7, start, NULL, 600, &count), KV_NO_SUCH_TABLE);
+    CHECK_EQUAL(kv_txn_commit(db, KV_DURABLE), KV_NEEDS_SYNC);
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    for (uint32_t number = 0; number < 3000; number++) {
+        bool gone = (number >= 500 && number < 1500) || number >= 2990;
+        CHECK_EQUAL(kv_db_get(db, 0, numbered(first, number), KV_VIEW_PUBLISHED, &ref), gone ? KV_NOT_FOUND : KV_OK);
+    }
+    CHECK_EQUAL(kv_db_count(db, 0, KV_VIEW_PUBLISHED, &count), KV_OK);
+    CHECK_EQUAL(count, 1990);
+    close_database(db);
+}
+
+/* What was stored before a moment lies in sectors that are older than the generation that it names. */
+static void test_a_cursor_leaves_out_what_is_older(void) {
+    disk_reset();
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    static uint8_t value[30000];
+    static _Alignas(8) uint8_t batch[1 << 16];
+    char name[8];
+    kv_value_ref ref;
+    kv_guest_stats_result stats = {.generation = 0};
+    for (uint32_t number = 0; number < 60; number++) {
+        if (number == 30) CHECK_EQUAL(kv_db_stats(db, &stats), KV_OK);
+        kv_status status = kv_db_put(db, 0, numbered(name, number), value, sizeof value, KV_DURABLE, &ref);
+        CHECK(status == KV_OK || status == KV_NEEDS_SYNC);
+        if (status == KV_NEEDS_SYNC) CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    }
+    uint32_t handle, older = 0;
+    uint64_t count, place = 0;
+    kv_key none = {NULL, 0};
+    CHECK_EQUAL(kv_cursor_open(db, 0, none, none, KV_VIEW_PUBLISHED, 0, &handle), KV_OK);
+    CHECK_EQUAL(kv_cursor_since(db, handle, stats.generation), KV_OK);
+    CHECK_EQUAL(kv_cursor_next(db, handle, 100, batch, sizeof batch, &count), KV_OK);
+    CHECK_EQUAL(count, 60);
+    for (const uint8_t *at = batch; place < count; place++) {
+        const kv_entry *entry = (const kv_entry *)(const void *)at;
+        CHECK(entry->value.where == KV_WHERE_OLDER ? place < 30 : entry->value.where == KV_WHERE_FILE);
+        older += entry->value.where == KV_WHERE_OLDER;
+        at += entry->next;
+    }
+    CHECK(older > 15); /* all but those in the sector that was being written */
+    CHECK_EQUAL(kv_cursor_close(db, handle), KV_OK);
+    CHECK_EQUAL(kv_cursor_since(db, handle, 1), KV_INVALID);
+    close_database(db);
+}
+
 int main(void) {
     RUN(test_arguments);
     RUN(test_what_is_not_durable_is_not_seen);
@@ -304,6 +384,8 @@ int main(void) {
     RUN(test_histories);
     RUN(test_space_is_used_again);
     RUN(test_a_cursor_keeps_its_sectors);
+    RUN(test_ranges_are_deleted);
+    RUN(test_a_cursor_leaves_out_what_is_older);
     CHECK(guesses_settled > 1000);
     RUN(test_readers_between_a_large_commit_and_its_flush);
     disk_reset();

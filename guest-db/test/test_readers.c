@@ -45,12 +45,20 @@ static void open_writer(void) {
     find_commit(writer, &h, h.commits, h.commits, "writer opened");
 }
 
+static uint32_t shown; /* while a writer does something: the commit that a reader shows at least */
+
 static void open_reader(reader *r) {
     kv_open_options options = {.path = DATABASE, .flags = KV_OPEN_READ_ONLY, .cache_bytes = KV_CACHE_MIN};
     CHECK_EQUAL(kv_db_open_begin(&options, &r->db), KV_OK);
     r->stands = r->db->file->super.sequence;
-    CHECK_EQUAL(kv_db_open_finish(r->db), KV_OK);
-    r->commit = find_commit(r->db, &h, h.commits, h.commits, "reader opened");
+    kv_status status = kv_follow_opened(r->db, kv_db_open_finish(r->db));
+    if (status == KV_EXISTS) {
+        kv_db_free(r->db);
+        open_reader(r);
+        return;
+    }
+    CHECK_EQUAL(status, KV_OK);
+    r->commit = find_commit(r->db, &h, shown != 0 ? shown : h.commits, h.commits, "reader opened");
 }
 
 static void close_reader(reader *r) {
@@ -69,7 +77,7 @@ static void refresh(reader *r) {
         return;
     }
     CHECK_EQUAL(status, KV_OK);
-    r->commit = find_commit(r->db, &h, h.commits, h.commits, "followed");
+    r->commit = find_commit(r->db, &h, shown != 0 ? shown : h.commits, h.commits, "followed");
     followed++;
 }
 
@@ -152,9 +160,69 @@ static void test_histories(void) {
     CHECK(followed > 100 && reopened > 20 && kept_most > 2 && quarantined > 2);
 }
 
+/* What a writer does between any two reads of a reader that opens the file, or follows the log: the reader shows all that there was
+ * before, and nothing by halves. */
+/* One was killed with a long tail that nothing proves, and the next one recovers that. */
+static void recover(void) { open_writer(); }
+
+/* Commits, each of them proven by the next. */
+static void go_on(void) {
+    for (int i = 0; i < 25; i++) {
+        CHECK_EQUAL(commit_random(writer, &h, true, begun), KV_OK);
+        CHECK_EQUAL(kv_db_flush(writer), KV_OK);
+    }
+}
+
+static void long_tail(reader *early, bool killed) {
+    disk_reset();
+    shown = 0;
+    history_begin(&h, 5, false);
+    h.medium = true;
+    close_cleanly(open_database(KV_OPEN_CREATE));
+    open_writer();
+    for (int i = 0; i < 5; i++) CHECK_EQUAL(commit_random(writer, &h, false, begun), KV_OK);
+    open_reader(early);
+    while (h.commits < 70) CHECK_EQUAL(commit_random(writer, &h, false, begun), KV_OK);
+    CHECK(writer->file->sector_count > 6);
+    shown = h.commits;
+    if (!killed) return;
+    kv_db_free(writer);
+    writer = NULL;
+}
+
+static void meanwhile(void (*what)(void), bool follows) {
+    uint64_t tried = 0;
+    for (bool called = true; called; tried++) {
+        reader *r = &readers[0];
+        long_tail(r, what == recover);
+        if (!follows) close_reader(r);
+        disk_before_read(tried, what);
+        if (follows) refresh(r); else open_reader(r);
+        called = disk_has_called();
+        disk_before_read(0, NULL);
+        find_commit(r->db, &h, shown, h.commits, "meanwhile");
+        close_reader(r);
+        if (writer != NULL) kv_db_free(writer);
+        writer = NULL;
+        history_free(&h);
+    }
+    fprintf(stderr, "    %llu moments\n", (unsigned long long)tried);
+    CHECK(tried > 20);
+    shown = 0;
+}
+
+static void test_recovery_while_a_reader_opens(void) { meanwhile(recover, false); }
+static void test_recovery_while_a_reader_follows(void) { meanwhile(recover, true); }
+static void test_commits_while_a_reader_opens(void) { meanwhile(go_on, false); }
+static void test_commits_while_a_reader_follows(void) { meanwhile(go_on, true); }
+
 int main(int count, char **arguments) {
     if (count > 1) seeds = strtoull(arguments[1], NULL, 10);
     fprintf(stderr, "test_readers\n");
     RUN(test_histories);
+    RUN(test_recovery_while_a_reader_opens);
+    RUN(test_recovery_while_a_reader_follows);
+    RUN(test_commits_while_a_reader_opens);
+    RUN(test_commits_while_a_reader_follows);
     return 0;
 }

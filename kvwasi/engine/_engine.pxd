@@ -193,6 +193,8 @@ cdef extern from "verbs.h" nogil:
     int kve_txn_begin(kve_session *, uint64_t *transaction, kve_failure *)
     int kve_txn_commit(kve_session *, uint64_t transaction, bint durable, kve_failure *)
     int kve_txn_rollback(kve_session *, uint64_t transaction, kve_failure *)
+    int kve_delete_range(kve_session *, uint64_t transaction, uint32_t table, const kve_range *, uint64_t *count,
+                         kve_failure *)
     int kve_value_write(kve_session *, uint64_t transaction, uint32_t table, const void *key,
                         uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags, kve_failure *)
     int kve_table_find(kve_session *, const void *name, uint32_t length, uint32_t view, uint32_t *table, kve_failure *)

@@ -24,6 +24,26 @@ def prefix_stop(prefix, /):
     return _successor(_to_bytes(prefix))
 
 
+cdef bytes _bound(object given):
+    """An end of a range; of one longer than any key the next that could be one. None: there is no end, or no such key."""
+    if given is None:
+        return None
+    cdef bytes bound = _to_bytes(given)
+    return bound if len(bound) <= KV_KEY_MAX else _successor(bound[:KV_KEY_MAX])
+
+
+cdef bint _set_range(kve_range *range_, bytes first, bytes last) except -1:
+    """A range as the C layer has it, of two bounds that outlive it. True: no key can lie in it."""
+    memset(range_, 0, sizeof(range_[0]))
+    if first:
+        range_.start = PyBytes_AS_STRING(first)
+        range_.start_length = <uint32_t>len(first)
+    if last is not None:
+        range_.stop = PyBytes_AS_STRING(last)
+        range_.stop_length = <uint32_t>len(last)
+    return first is None or (last is not None and not last)  # nothing is below an empty stop
+
+
 cdef inline uint64_t _digest(object key, const kv_value_ref *ref) noexcept:
     return kv_xxh64(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), <uint64_t>ref.length << 32 | ref.sum)
 
@@ -57,28 +77,15 @@ cdef class EntryIterator:
     """
 
     def __cinit__(self, Reads owner not None, start, stop, bint reverse, int what, limit, since=None):
-        cdef bytes first = b"" if start is None else _to_bytes(start)
-        cdef bytes last = None if stop is None else _to_bytes(stop)
+        cdef bytes first = _bound(b"" if start is None else start)
+        cdef bytes last = _bound(stop)
         cdef kve_failure failure
         cdef kve_range range_
         cdef int status
-        cdef bint empty = last is not None and not last  # nothing is below an empty stop
-        # A bound longer than any key: the next one that could be a key stands for it.
-        if len(first) > KV_KEY_MAX:
-            first = _successor(first[:KV_KEY_MAX])
-            empty = empty or first is None
-        if last is not None and len(last) > KV_KEY_MAX:
-            last = _successor(last[:KV_KEY_MAX])
-        memset(&range_, 0, sizeof(range_))
+        cdef bint empty = _set_range(&range_, first, last)
         range_.reverse = reverse
         self.digesting = since is not None
         range_.since = since or 0
-        if first:
-            range_.start = PyBytes_AS_STRING(first)
-            range_.start_length = <uint32_t>len(first)
-        if last is not None:
-            range_.stop = PyBytes_AS_STRING(last)
-            range_.stop_length = <uint32_t>len(last)
         self.owner = owner
         self.what = what
         self.left = -1 if limit is None else max(<Py_ssize_t>limit, 0)

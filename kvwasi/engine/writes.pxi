@@ -190,6 +190,25 @@ cdef class Verbs(Reads):
         if not self.remove(key):
             raise _status.errors.KeyNotFoundError(key)
 
+    def _delete_range(self, start, stop, /):
+        """Remove the keys from ``start`` to below ``stop`` (None: all on that side), in a transaction. How many."""
+        cdef bytes first = _bound(b"" if start is None else start)
+        cdef bytes last = _bound(stop)
+        cdef kve_failure failure
+        cdef kve_range range_
+        cdef uint64_t count = 0
+        cdef int status
+        memset(&failure, 0, sizeof(failure))
+        self.enter()  # which looks the table up
+        kve_unlock(self.c)
+        if _set_range(&range_, first, last) or self.table == NO_TABLE:
+            return 0
+        with nogil:
+            status = kve_delete_range(self.c, self.transaction, self.table, &range_, &count, &failure)
+        if status != KV_OK:
+            raise self._session.error(status, &failure)
+        return count
+
     def delete(self, key, /, *, expect=ANYTHING):
         """Remove ``key``, with ``expect`` only if that is its value. Whether it was removed."""
         if expect is not ANYTHING:

@@ -53,10 +53,11 @@ def test_round_trip(data: st.DataObject, kind: int, times: list[int]) -> None:
     singles.add_singles([columns.single(index) for index in range(len(times))])
     assert same(singles.triples(), expected)
 
-    start, stop = sorted(data.draw(st.tuples(*[st.sampled_from([*times, 0, 1 << 63])] * 2)))
+    start = data.draw(st.sampled_from([*times, 0]))
+    stop = data.draw(st.sampled_from([*times, 1 << 63]))
     wanted = data.draw(st.sampled_from([-2, -1, 0, 1, 2, 3]))
     part = _codec.Columns(kind)
-    part.add_block(block, min(start, _codec.TIME_MAX), stop, wanted)
+    part.add_block(block, start, stop, wanted)
     chosen = [
         entry
         for entry in expected

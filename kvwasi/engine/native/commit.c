@@ -164,3 +164,26 @@ int kve_put_many(kve_session *session, uint64_t transaction, uint32_t table, con
     kve_unlock(session);
     return status;
 }
+
+int kve_delete_range(kve_session *session, uint64_t transaction, uint32_t table, const kve_range *range, uint64_t *count,
+                     kve_failure *failure)
+{
+    enum { STEP = 512 };
+    uint64_t found = STEP;
+    *count = 0;
+    if (range->start_length > KV_KEY_MAX || range->stop_length > KV_KEY_MAX) return KV_KEY_TOO_LARGE;
+    kve_lock(session);
+    int status = kve_check_transaction(session, transaction);
+    session->changes++;
+    while (status == 0 && found == STEP) {
+        uint32_t flags = kve_put_range(session, range);
+        status = kve_call(session, KVE_delete_range, table, range->start_length, range->stop_length, STEP, flags);
+        status = kve_status_of(session, status, failure);
+        found = kve_block(session)->count;
+        *count += found;
+        if (status == KV_OK && found == STEP) status = kve_make_room_locked(session);
+        if (status == KV_OK) status = kve_check_transaction(session, transaction);
+    }
+    kve_unlock(session);
+    return status;
+}

@@ -9,6 +9,7 @@
 /* Far from the bytes that a file has, and from the one that guards the host's windows. */
 #define READERS_AT (1ull << 62)
 #define READERS_END (READERS_AT + (1ull << 61))
+#define OPEN_TRIES 100 /* each time, a writer has just recovered the file */
 #define ASK_AGAIN_NS (100ull * 1000 * 1000) /* of readers that stay where they are */
 
 /* What a file system says that has no such locks: then no reader can have one. */
@@ -62,13 +63,13 @@ int kve_open(kve_session *session, const char *name, uint32_t name_length, uint3
 {
     if (name_length > KV_DATA_CAPACITY) return KV_INVALID;
     kve_lock(session);
-    int status, error = 0;
+    int status, error = 0, tries = OPEN_TRIES;
     do {
         memcpy(kve_data(session), name, name_length);
         kve_block(session)->cache_bytes = cache_bytes;
         status = kve_call(session, KVE_open, name_length, flags, sector_bytes, 0, 0);
         if (status == KV_AGAIN) error = look(session, &flags);
-    } while (status == KV_AGAIN && error == 0);
+    } while (error == 0 && (status == KV_AGAIN || (status == KV_EXISTS && session->read_only && --tries > 0)));
     status = kve_status_of(session, status, failure);
     if (error != 0) {
         failure->os_error = error;
@@ -80,8 +81,7 @@ int kve_open(kve_session *session, const char *name, uint32_t name_length, uint3
     return status;
 }
 
-/* Open the file anew, in place of the one that is open, with the session's lock. */
-static int reopen(kve_session *session, kve_failure *failure)
+static int reopen_once(kve_session *session, kve_failure *failure)
 {
     int status = kve_call(session, KVE_refresh, KV_REFRESH_REOPEN, 0, 0, 0, 0);
     while (status == KV_AGAIN) {
@@ -93,6 +93,14 @@ static int reopen(kve_session *session, kve_failure *failure)
         }
         status = kve_call(session, KVE_refresh, KV_REFRESH_REOPEN, 0, 0, 0, 0);
     }
+    return status;
+}
+
+/* Open the file anew, in place of the one that is open, with the session's lock. */
+static int reopen(kve_session *session, kve_failure *failure)
+{
+    int status = KV_EXISTS;
+    for (int tries = OPEN_TRIES; status == KV_EXISTS && tries > 0; tries--) status = reopen_once(session, failure);
     session->files++;
     if (status == KV_OK) stand_on(session, (uint32_t)kve_block(session)->fd, kve_block(session)->position);
     return kve_status_of(session, status, failure);

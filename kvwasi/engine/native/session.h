@@ -51,6 +51,7 @@ typedef struct kve_failure {
     X(count)                                                                                                 \
     X(put)                                                                                                   \
     X(delete)                                                                                                \
+    X(delete_range)                                                                                          \
     X(put_many)                                                                                              \
     X(value_begin)                                                                                           \
     X(value_chunk)                                                                                           \

@@ -132,12 +132,10 @@ int kve_delete(kve_session *session, uint32_t table, const void *key, uint32_t k
     return call(session, KVE_delete, table, key_length, flags, 0, 0, failure);
 }
 
-int kve_cursor_open(kve_session *session, uint32_t table, const kve_range *range, uint32_t view, uint32_t *handle,
-                    kve_failure *failure)
+uint32_t kve_put_range(kve_session *session, const kve_range *range)
 {
-    uint32_t flags = range->reverse ? KV_CURSOR_REVERSE : 0;
     kv_guest_block *block = kve_block(session);
-    if (range->start_length > KV_KEY_MAX || range->stop_length > KV_KEY_MAX) return KV_KEY_TOO_LARGE;
+    uint32_t flags = range->reverse ? KV_CURSOR_REVERSE : 0;
     if (range->start != NULL) {
         memcpy(block->key, range->start, range->start_length);
         flags |= KV_CURSOR_HAS_START;
@@ -146,6 +144,15 @@ int kve_cursor_open(kve_session *session, uint32_t table, const kve_range *range
         memcpy(block->key2, range->stop, range->stop_length);
         flags |= KV_CURSOR_HAS_STOP;
     }
+    return flags;
+}
+
+int kve_cursor_open(kve_session *session, uint32_t table, const kve_range *range, uint32_t view, uint32_t *handle,
+                    kve_failure *failure)
+{
+    if (range->start_length > KV_KEY_MAX || range->stop_length > KV_KEY_MAX) return KV_KEY_TOO_LARGE;
+    uint32_t flags = kve_put_range(session, range);
+    kv_guest_block *block = kve_block(session);
     if (range->since != 0) {
         block->position = range->since;
         flags |= KV_CURSOR_SINCE;

@@ -28,6 +28,8 @@ typedef struct kve_range {
     uint64_t since; /* generation; what lies in older sectors comes as KV_WHERE_OLDER; 0: all as it is */
 } kve_range;
 
+/* Its bounds, of at most KV_KEY_MAX bytes, into the block; the flags that say so. Under the lock. */
+uint32_t kve_put_range(kve_session *session, const kve_range *range);
 int kve_cursor_open(kve_session *session, uint32_t table, const kve_range *range, uint32_t view,
                     uint32_t *handle, kve_failure *failure);
 /* A batch of `*count` entries in the data buffer, for kve_entry_at. */
@@ -89,6 +91,9 @@ int kve_txn_rollback(kve_session *session, uint64_t transaction, kve_failure *fa
 /* `count` kv_put_entry, packed as kv_guest_put_many wants them. */
 int kve_put_many(kve_session *session, uint64_t transaction, uint32_t table, const void *entries, uint32_t bytes,
                  uint32_t count, kve_failure *failure);
+/* Delete a range, in steps; how many keys that were. */
+int kve_delete_range(kve_session *session, uint64_t transaction, uint32_t table, const kve_range *range, uint64_t *count,
+                     kve_failure *failure);
 int kve_value_write(kve_session *session, uint64_t transaction, uint32_t table, const void *key,
                     uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags,
                     kve_failure *failure);
