@@ -225,6 +225,15 @@ def test_damage_beside_a_writer_is_told_in_the_end(
 # --- what is kept ---
 
 
+def test_a_reader_keeps_only_what_it_stands_on(store: kvwasi.Store, path: Path) -> None:
+    store.put_many((f"{n}", os.urandom(300)) for n in range(1000))
+    with kvwasi.open(path, "r") as reader:
+        for _ in range(8):
+            checkpoints(store)
+            assert reader.get("7") is not None and reader.refresh()
+            assert store.stats().kept_checkpoints == 0
+
+
 def test_what_a_reader_shows_is_kept(store: kvwasi.Store, path: Path) -> None:
     store.put_many((f"{n}", os.urandom(300)) for n in range(1000))
     with process(READER, path) as reader:

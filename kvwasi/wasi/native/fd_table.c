@@ -62,6 +62,10 @@ uint32_t kvw_descriptor_close(kvw_host *host, uint32_t fd)
         kvw_file_release(host, d.file, d.os_fd);
     }
     pthread_mutex_unlock(&host->table_lock);
+    if (d.range_locked) { /* locks last as long as a mapping that was made through the descriptor */
+        struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+        (void)fcntl(d.os_fd, F_OFD_SETLK, &all);
+    }
     kvw_listing_free(d.listing);
     free(d.guest_path);
     free(d.stream);

@@ -286,7 +286,7 @@ static int host_map(kvw_host *host, uint32_t fd, uint64_t offset, size_t length,
 static int range_request(kvw_host *host, uint32_t fd, uint64_t start, uint64_t length, int command,
                          struct flock *request)
 {
-    const kvw_descriptor *d = kvw_descriptor_of(host, fd);
+    kvw_descriptor *d = kvw_descriptor_of(host, fd);
     if (!d || d->os_fd < 0)
         return EBADF;
     if (start > INT64_MAX || length > INT64_MAX - start)
@@ -294,6 +294,8 @@ static int range_request(kvw_host *host, uint32_t fd, uint64_t start, uint64_t l
     request->l_whence = SEEK_SET;
     request->l_start = (off_t)start;
     request->l_len = (off_t)length;
+    if (command == F_OFD_SETLK && request->l_type != F_UNLCK)
+        d->range_locked = true;
     return fcntl(d->os_fd, command, request) < 0 ? errno : 0;
 }
 

@@ -52,6 +52,7 @@ typedef struct kvw_descriptor {
     bool inherited;      /* stdio: the position is the OS's, shared with other processes */
     bool flags_behind;   /* the OS does not yet have what `flags` says of APPEND and NONBLOCK */
     bool position_in_os; /* after an append only the OS knows the position */
+    bool range_locked;   /* through kvw_api.lock_shared */
     uint16_t flags;      /* WASI_FD_* */
     uint16_t own_flags;  /* those of them that the host adds to each write, the OS not knowing */
     uint64_t position;
