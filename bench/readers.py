@@ -348,7 +348,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seed", type=int, default=random.randrange(2**30))
-    parser.add_argument("--turns", type=int, default=5, help="of the measurement; 0: none")
+    parser.add_argument("--turns", type=int, default=15, help="of the measurement; 0: none")
     parser.add_argument("--directory", help="on the disk to be used")
     parser.add_argument("--output", type=Path, help="a file for the result")
     arguments = parser.parse_args()
