@@ -70,6 +70,7 @@ typedef enum kv_detail {
 #define KV_OPEN_SHARED 8u    /* beside readers in other processes, or as one: see kv_guest_open */
 #define KV_OPEN_READERS 16u  /* in a later call: some reader stands on a checkpoint, */
 #define KV_OPEN_OLDER_READERS 32u /* or on an older one than the newest */
+#define KV_OPEN_AS_IS 64u /* to read: when it has answered KV_EXISTS too often */
 
 /* writes */
 #define KV_NO_OVERWRITE 1u   /* put: KV_EXISTS when the key is there */
@@ -212,6 +213,7 @@ KV_EXPORT(kv_guest_open) kv_status kv_guest_open(uint32_t path_length, uint32_t 
  * later calls the flags are of no matter). The lock of before ends with its descriptor, which the guest closes when no snapshot or
  * cursor needs it any more. After an error all is as it was. */
 #define KV_REFRESH_REOPEN 1u /* KV_EXISTS, as of kv_guest_open to read: a writer has recovered the file meanwhile; call again */
+#define KV_REFRESH_AS_IS 4u  /* the same with KV_OPEN_AS_IS */
 #define KV_REFRESH_ABORT 2u /* give up a reopening that was begun */
 KV_EXPORT(kv_guest_refresh) kv_status kv_guest_refresh(uint32_t flags);
 /* Superblocks that are in neither slot any more, on whose checkpoints readers may stand, as block.count pairs (first number, last

@@ -31,6 +31,7 @@ uint32_t kv_guest_init(void) {
     return (uint32_t)(uintptr_t)&block;
 }
 
+static bool as_is; /* what opening to read has found is taken, whatever others do */
 static kv_db *opening; /* its superblocks are read, and the host asks for readers */
 
 static kv_status opening_failed(kv_status status) {
@@ -62,7 +63,7 @@ static kv_status open_on(uint32_t flags) {
     opening->readers = flags & (KV_OPEN_READERS | KV_OPEN_OLDER_READERS);
     opening->older_readers = flags & KV_OPEN_OLDER_READERS;
     status = kv_db_open_finish(opening);
-    if (opening->read_only) status = kv_follow_opened(opening, status);
+    if (status == KV_OK && opening->read_only && !as_is) status = kv_follow_settle(opening);
     if (status != KV_OK) return opening_failed(status);
     if (db != NULL) kv_follow_take_over(db, opening);
     db = opening;
@@ -86,6 +87,7 @@ kv_status kv_guest_refresh(uint32_t flags) {
         opening = NULL;
         return KV_OK;
     }
+    as_is = flags & KV_REFRESH_AS_IS;
     if (opening != NULL) return open_on(0);
     if (!(flags & KV_REFRESH_REOPEN)) return answer(kv_follow_step(db, &block.count));
     kv_open_options options = {.path = db->path, .flags = KV_OPEN_READ_ONLY, .cache_bytes = db->cache_bytes};
@@ -106,6 +108,7 @@ kv_status kv_guest_release(uint64_t first) { return db == NULL ? KV_CLOSED : kv_
 
 kv_status kv_guest_open(uint32_t path_length, uint32_t flags, uint32_t sector_bytes) {
     if (db != NULL) return KV_BUSY;
+    as_is = flags & KV_OPEN_AS_IS;
     if (opening != NULL) return open_on(flags);
     if (path_length == 0 || path_length >= KV_PATH_MAX) return KV_INVALID;
     char path[KV_PATH_MAX];
@@ -117,7 +120,7 @@ kv_status kv_guest_open(uint32_t path_length, uint32_t flags, uint32_t sector_by
         .cache_bytes = block.cache_bytes};
     if (flags & KV_OPEN_SHARED) return open_begin(&options);
     kv_status status = kv_db_open(&options, &db);
-    if (db != NULL && flags & KV_OPEN_READ_ONLY) status = kv_follow_opened(db, status);
+    if (status == KV_OK && db->read_only && !as_is) status = kv_follow_settle(db);
     if (status == KV_OK) {
         block.fd = db->file->fd;
     } else {

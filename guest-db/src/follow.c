@@ -152,16 +152,10 @@ kv_status kv_follow_step(kv_db *db, uint64_t *commits) {
     return newest == db->file->super.sequence ? read_on(db, false, commits) : KV_EXISTS;
 }
 
-kv_status kv_follow_opened(kv_db *db, kv_status opened) {
+kv_status kv_follow_settle(kv_db *db) {
     kv_follow *f = &db->follow;
     kv_status status = KV_AGAIN;
     uint64_t commits;
-    if (opened == KV_CORRUPT && db->file != NULL) { /* a sector given out behind the reader's back looks like one that is lost */
-        bool changed;
-        status = kv_sectors_look_again(db->file, &changed);
-        return status == KV_OK && changed ? KV_EXISTS : opened;
-    }
-    if (opened != KV_OK) return opened;
     f->known = newest_of_log(db->file);
     if (is_sure(db->file, f, 0)) return KV_OK;
     while (status == KV_AGAIN) status = read_on(db, true, &commits);

@@ -50,9 +50,9 @@ kv_status kv_replay_write_again(kv_file *file, uint64_t from, uint64_t to);
 /* Take what was committed since; `*commits` of them. KV_AGAIN: there is more; KV_EXISTS: the way leads over a newer checkpoint, so the
  * file has to be opened anew. */
 kv_status kv_follow_step(kv_db *db, uint64_t *commits);
-/* What opening a file to be read has come to: its sectors' headers were not read at one moment. KV_EXISTS: it has to be opened anew,
- * because of what a writer did meanwhile. */
-kv_status kv_follow_opened(kv_db *db, kv_status opened);
+/* After opening: the sectors' headers were not read at one moment. KV_EXISTS: the file has to be opened anew, because of what a writer did
+ * meanwhile. */
+kv_status kv_follow_settle(kv_db *db);
 /* Whatever reads the database goes on to `fresh`, which is given up; snapshots and cursors keep what they read. */
 void kv_follow_take_over(kv_db *db, kv_db *fresh);
 void kv_follow_begin(kv_db *db, kv_chain *chain, const kv_tail *tail); /* takes the chain */

@@ -51,7 +51,8 @@ static void open_reader(reader *r) {
     kv_open_options options = {.path = DATABASE, .flags = KV_OPEN_READ_ONLY, .cache_bytes = KV_CACHE_MIN};
     CHECK_EQUAL(kv_db_open_begin(&options, &r->db), KV_OK);
     r->stands = r->db->file->super.sequence;
-    kv_status status = kv_follow_opened(r->db, kv_db_open_finish(r->db));
+    CHECK_EQUAL(kv_db_open_finish(r->db), KV_OK);
+    kv_status status = kv_follow_settle(r->db);
     if (status == KV_EXISTS) {
         kv_db_free(r->db);
         open_reader(r);

@@ -20,7 +20,7 @@ FAILED_FLUSH_WORKLOADS = ("single", "mixed", "large", "groups", "compaction", "r
 FAILED_FLUSH_STATES = 200
 """Of one recording in which a flush fails."""
 PASSES_MAX = 12
-HEAVY = {"bulk": 0.15, "checkpoints": 0.5, "copies": 0.3}
+HEAVY = {"bulk": 0.15, "checkpoints": 0.5, "copies": 0.15, "views": 0.5}
 """Workloads whose states take long get fewer."""
 
 

@@ -82,3 +82,9 @@ def test_names_of_no_damage() -> None:
 @pytest.mark.parametrize("name", sorted(SITUATIONS))
 def test_situations(name: str) -> None:
     assert reproduce_situation(f"situation/{name}") == ""
+
+
+@pytest.mark.parametrize("byte", [540674, 540738])
+def test_damage_that_changes_what_a_second_look_at_the_headers_shows(byte: int) -> None:
+    """As if a writer had just recovered the file; but none has."""
+    assert reproduce_damage(f"damage/kvwasi/small/1/byte-changed/{byte}") == ""

@@ -9,7 +9,7 @@
 /* Far from the bytes that a file has, and from the one that guards the host's windows. */
 #define READERS_AT (1ull << 62)
 #define READERS_END (READERS_AT + (1ull << 61))
-#define OPEN_TRIES 100 /* each time, a writer has just recovered the file */
+#define OPEN_TRIES 8 /* each time a writer has just recovered the file, or a damaged one looks like it */
 #define ASK_AGAIN_NS (100ull * 1000 * 1000) /* of readers that stay where they are */
 
 /* What a file system says that has no such locks: then no reader can have one. */
@@ -69,7 +69,8 @@ int kve_open(kve_session *session, const char *name, uint32_t name_length, uint3
         kve_block(session)->cache_bytes = cache_bytes;
         status = kve_call(session, KVE_open, name_length, flags, sector_bytes, 0, 0);
         if (status == KV_AGAIN) error = look(session, &flags);
-    } while (error == 0 && (status == KV_AGAIN || (status == KV_EXISTS && session->read_only && --tries > 0)));
+        if (status == KV_EXISTS && --tries == 0) flags |= KV_OPEN_AS_IS;
+    } while (error == 0 && (status == KV_AGAIN || (status == KV_EXISTS && session->read_only && tries >= 0)));
     status = kve_status_of(session, status, failure);
     if (error != 0) {
         failure->os_error = error;
@@ -81,9 +82,9 @@ int kve_open(kve_session *session, const char *name, uint32_t name_length, uint3
     return status;
 }
 
-static int reopen_once(kve_session *session, kve_failure *failure)
+static int reopen_once(kve_session *session, uint32_t flags, kve_failure *failure)
 {
-    int status = kve_call(session, KVE_refresh, KV_REFRESH_REOPEN, 0, 0, 0, 0);
+    int status = kve_call(session, KVE_refresh, flags, 0, 0, 0, 0);
     while (status == KV_AGAIN) {
         int error = stand_from(session, (uint32_t)kve_block(session)->fd, kve_block(session)->position);
         if (error != 0) {
@@ -91,7 +92,7 @@ static int reopen_once(kve_session *session, kve_failure *failure)
             failure->os_error = error;
             return KVE_HOST_IO;
         }
-        status = kve_call(session, KVE_refresh, KV_REFRESH_REOPEN, 0, 0, 0, 0);
+        status = kve_call(session, KVE_refresh, flags, 0, 0, 0, 0);
     }
     return status;
 }
@@ -100,7 +101,8 @@ static int reopen_once(kve_session *session, kve_failure *failure)
 static int reopen(kve_session *session, kve_failure *failure)
 {
     int status = KV_EXISTS;
-    for (int tries = OPEN_TRIES; status == KV_EXISTS && tries > 0; tries--) status = reopen_once(session, failure);
+    for (int tries = OPEN_TRIES; status == KV_EXISTS && tries >= 0; tries--)
+        status = reopen_once(session, KV_REFRESH_REOPEN | (tries == 0 ? KV_REFRESH_AS_IS : 0), failure);
     session->files++;
     if (status == KV_OK) stand_on(session, (uint32_t)kve_block(session)->fd, kve_block(session)->position);
     return kve_status_of(session, status, failure);
