@@ -169,8 +169,10 @@ def beside_writer(lock: FileLock, action: Callable[[], T]) -> T:
         try:
             return action()
         except CorruptionError:
+            if lock.use != "read":
+                raise
             written = is_written(lock.path)
-            if lock.use != "read" or (quiet and not written):
+            if quiet and not written:
                 raise
             quiet = not written  # but it may have been, until a moment ago
         time.sleep(_PAUSE_SECONDS)

@@ -473,9 +473,8 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         it lies, so neither the store's values nor the earlier backup's are read again. After a compaction,
         or of another database, everything is taken as changed.
 
-        It It appears under its name when it is whole and on disk; until then, or if
-        something fails, there is what was there before (beside it, if the process is killed, a file
-        ``.kvwasi-*``).
+        It appears under its name when it is whole and on disk; until then, or if something fails, there is
+        what was there before (beside it, if the process is killed, a file ``.kvwasi-*``).
 
         Args:
             path: where to; in an existing directory.

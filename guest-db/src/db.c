@@ -240,8 +240,7 @@ static uint64_t generation_from_now(const kv_db *db) {
     const kv_file *file = db->file;
     uint64_t log = (db->published.pin == KV_NO_PIN ? db->committed_end : db->durable) >> file->sector_shift;
     uint64_t run = file->run.open ? file->run.generation : 0;
-    for (uint64_t i = 0; db->read_only && i < file->sector_count; i++)
-        if (file->sectors[i].type == KV_SECTOR_VALUES && file->sectors[i].generation > run) run = file->sectors[i].generation;
+    if (db->read_only) run = kv_sectors_newest(file, KV_SECTOR_VALUES);
     return run != 0 && run < log ? run : log;
 }
 

@@ -157,6 +157,8 @@ kv_status kv_sectors_read(kv_file *file, const kv_map *map);
 /* In a file that somebody else writes: read the headers of those once more that were given out since the checkpoint, or may have
  * been. */
 kv_status kv_sectors_look_again(kv_file *file, bool *changed);
+/* The highest generation of a sector of the type; 0: there is none. */
+uint64_t kv_sectors_newest(const kv_file *file, uint16_t type);
 /* Give out `span` sectors, free ones if there are such, else at the end of the file; nothing is written. */
 kv_status kv_sectors_add(kv_file *file, uint16_t type, uint32_t span, uint64_t previous, uint32_t chain, uint64_t *sector);
 /* Have one more spare sector, if there are too few and the file is not tiny. KV_DISK_FULL: there is no space for it. */

@@ -20,18 +20,8 @@ static bool goes_on(const kv_file *file, const kv_chain *chain, const kv_reader 
 }
 
 /* Does a sector that the chain does not lead to come after it? It has just been begun, or its predecessor has. */
-static bool is_behind(const kv_file *file, const kv_chain *chain) {
-    uint64_t newest = file->sectors[chain->sectors[chain->count - 1]].generation;
-    for (uint64_t i = 0; i < file->sector_count; i++)
-        if (file->sectors[i].type == KV_SECTOR_LOG && file->sectors[i].generation > newest) return true;
-    return false;
-}
-
-static uint64_t newest_of_log(const kv_file *file) {
-    uint64_t newest = 0;
-    for (uint64_t i = 0; i < file->sector_count; i++)
-        if (file->sectors[i].type == KV_SECTOR_LOG && file->sectors[i].generation > newest) newest = file->sectors[i].generation;
-    return newest;
+static bool is_behind(const kv_file *file, const kv_follow *f) {
+    return f->known > file->sectors[f->chain.sectors[f->chain.count - 1]].generation;
 }
 
 /* Headers are read one after the other while others write. That the log grows meanwhile does no harm. But a recovery has the sectors
@@ -48,7 +38,7 @@ static kv_status look_again(kv_db *db) {
     kv_follow *f = &db->follow;
     bool changed;
     kv_status status = kv_sectors_look_again(file, &changed);
-    f->known = newest_of_log(file);
+    f->known = kv_sectors_newest(file, KV_SECTOR_LOG);
     if (status != KV_OK || !changed) return status;
     kv_chain chain;
     status = kv_chain_find(file, &chain);
@@ -94,7 +84,7 @@ static kv_status scan(kv_db *db, kv_replay *r, bool wherever) {
         r->tail = (kv_tail){.end = f->end, .last_commit = db->last_commit};
         status = kv_replay_scan(r, &reader, RECORDS_A_STEP);
         if (r->tail.branch > f->branch) f->branch = r->tail.branch;
-        bool all = wherever || (reader.index + 1 == f->chain.count && !is_behind(file, &f->chain));
+        bool all = wherever || (reader.index + 1 == f->chain.count && !is_behind(file, f));
         if (status == KV_NOT_FOUND && all && is_sure(file, f, before)) return KV_NOT_FOUND;
     }
     return status == KV_NOT_FOUND ? KV_EXISTS : status; /* opening will tell whether that is damage */
@@ -156,7 +146,7 @@ kv_status kv_follow_settle(kv_db *db) {
     kv_follow *f = &db->follow;
     kv_status status = KV_AGAIN;
     uint64_t commits;
-    f->known = newest_of_log(db->file);
+    f->known = kv_sectors_newest(db->file, KV_SECTOR_LOG);
     if (is_sure(db->file, f, 0)) return KV_OK;
     while (status == KV_AGAIN) status = read_on(db, true, &commits);
     return status;

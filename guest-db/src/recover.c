@@ -49,10 +49,7 @@ static kv_status find_end(recovery *r, kv_reader from) {
     if (status != KV_OK) return status;
     uint64_t leftover = kv_sector_leftovers(file, &r->loaded, t->end.offset);
     t->discarded_bytes = leftover > t->end.offset ? leftover - t->end.offset : 0;
-    bool last = t->end.index + 1 == r->chain.count;
-    uint64_t generation = file->sectors[r->chain.sectors[t->end.index]].generation;
-    for (uint64_t i = 0; i < file->sector_count; i++)
-        if (file->sectors[i].type == KV_SECTOR_LOG && file->sectors[i].generation > generation) last = false;
+    bool last = file->sectors[r->chain.sectors[t->end.index]].generation == kv_sectors_newest(file, KV_SECTOR_LOG);
     t->clean = last && t->discarded_bytes == 0 && t->confirmed == end && !t->cut;
     return KV_OK;
 }

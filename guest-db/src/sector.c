@@ -164,6 +164,13 @@ kv_status kv_sectors_look_again(kv_file *file, bool *changed) {
     return KV_OK;
 }
 
+uint64_t kv_sectors_newest(const kv_file *file, uint16_t type) {
+    uint64_t newest = 0;
+    for (uint64_t i = 0; i < file->sector_count; i++)
+        if (file->sectors[i].type == type && file->sectors[i].generation > newest) newest = file->sectors[i].generation;
+    return newest;
+}
+
 kv_status kv_sector_list_push(kv_sector_list *list, uint64_t number) {
     if (list->end == list->capacity && list->first > list->capacity / 2) {
         memmove(list->numbers, list->numbers + list->first, (size_t)(list->end - list->first) * sizeof *list->numbers);

@@ -65,7 +65,7 @@ int kve_value_write(kve_session *session, uint64_t transaction, uint32_t table, 
 }
 
 /* A piece of a value that a cursor or a snapshot of the caller's pins. */
-int kve_read_piece(kve_session *session, const kv_value_ref *piece, void *to, kve_failure *failure)
+static int read_piece(kve_session *session, const kv_value_ref *piece, void *to, kve_failure *failure)
 {
     kve_lock(session);
     int status = kve_usable(session);
@@ -81,7 +81,7 @@ int kve_read_large(kve_session *session, const kv_value_ref *ref, void *to, kve_
     kv_value_ref piece = *ref;
     for (uint32_t left = ref->length; status == 0 && left != 0;) {
         piece.length = piece_of(left);
-        status = kve_read_piece(session, &piece, at, failure);
+        status = read_piece(session, &piece, at, failure);
         at += piece.length;
         piece.offset += piece.length;
         left -= piece.length;
@@ -89,12 +89,37 @@ int kve_read_large(kve_session *session, const kv_value_ref *ref, void *to, kve_
     return status == 0 ? kve_verify(ref, to, failure) : status;
 }
 
-int kve_check_sum(const kv_value_ref *ref, const kv_xxh64_state *sum, kve_failure *failure)
+static int check_sum(const kv_value_ref *ref, const kv_xxh64_state *sum, kve_failure *failure)
 {
     if ((uint32_t)kv_xxh64_end(sum) == ref->sum) return 0;
     failure->position = ref->offset;
     failure->detail = KV_DETAIL_VALUE;
     return KVE_CHECKSUM;
+}
+
+int kve_verify_small(kve_session *session, const kv_value_ref *ref, kve_failure *failure)
+{
+    uint8_t buffer[KV_INLINE_MAX];
+    int status = kve_read(session, ref, buffer, failure);
+    return status == 0 ? kve_verify(ref, buffer, failure) : status;
+}
+
+int kve_verify_large(kve_session *session, const kv_value_ref *ref, kve_failure *failure)
+{
+    uint8_t *buffer = malloc(KV_DATA_CAPACITY);
+    if (buffer == NULL) return KV_NO_MEMORY;
+    kv_xxh64_state sum;
+    kv_xxh64_begin(&sum, 0);
+    kv_value_ref piece = *ref;
+    int status = 0;
+    for (uint32_t left = ref->length; status == 0 && left != 0; left -= piece.length) {
+        piece.length = piece_of(left);
+        status = read_piece(session, &piece, buffer, failure);
+        if (status == 0) kv_xxh64_add(&sum, buffer, piece.length);
+        piece.offset += piece.length;
+    }
+    free(buffer);
+    return status == 0 ? check_sum(ref, &sum, failure) : status;
 }
 
 int kve_value_copy(kve_session *from, const kv_value_ref *ref, kve_session *to, uint64_t transaction,
@@ -109,7 +134,7 @@ int kve_value_copy(kve_session *from, const kv_value_ref *ref, kve_session *to, 
     int status = value_begin(to, transaction, table, key, key_length, ref->length, 0, failure);
     for (uint32_t left = ref->length; status == KV_OK && left != 0; left -= piece.length) {
         piece.length = piece_of(left);
-        status = kve_read_piece(from, &piece, buffer, failure);
+        status = read_piece(from, &piece, buffer, failure);
         *reading = status != 0;
         if (*reading) break;
         kv_xxh64_add(&sum, buffer, piece.length);
@@ -118,7 +143,7 @@ int kve_value_copy(kve_session *from, const kv_value_ref *ref, kve_session *to, 
     }
     free(buffer);
     if (status != KV_OK) return status;
-    status = kve_check_sum(ref, &sum, failure); /* before the end, so that a damaged value never becomes an entry */
+    status = check_sum(ref, &sum, failure); /* before the end, so that a damaged value never becomes an entry */
     *reading = status != 0;
     return status == 0 ? value_end(to, transaction, failure) : status;
 }

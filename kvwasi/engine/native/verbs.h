@@ -3,7 +3,6 @@
 #ifndef KVE_VERBS_H
 #define KVE_VERBS_H
 
-#include "checksum.h"
 #include "format.h"
 #include "session.h"
 
@@ -70,9 +69,6 @@ int kve_verify(const kv_value_ref *ref, const void *value, kve_failure *failure)
 /* A value that a cursor or a snapshot of the caller's pins. */
 int kve_read_large(kve_session *session, const kv_value_ref *ref, void *to, kve_failure *failure);
 
-/* Parts of such reads: a piece that fits KV_DATA_CAPACITY; whether a sum is the value's. */
-int kve_read_piece(kve_session *session, const kv_value_ref *piece, void *to, kve_failure *failure);
-int kve_check_sum(const kv_value_ref *ref, const kv_xxh64_state *sum, kve_failure *failure);
 /* Read it to see whether it is what was stored: 0, KVE_CHECKSUM, or why it can't be read. */
 int kve_verify_large(kve_session *session, const kv_value_ref *ref, kve_failure *failure);
 /* The same of one of at most KV_INLINE_MAX bytes, under the lock. */

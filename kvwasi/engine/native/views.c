@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "checksum.h"
 #include "verbs.h"
 
 /* Address space costs nothing, and a region that is there already no fault: one for each so many bytes of the file. */
@@ -83,29 +82,4 @@ void kve_regions_trim(kve_session *session, bool all)
         *at = region->next;
         give_up(region);
     }
-}
-
-int kve_verify_small(kve_session *session, const kv_value_ref *ref, kve_failure *failure)
-{
-    uint8_t buffer[KV_INLINE_MAX];
-    int status = kve_read(session, ref, buffer, failure);
-    return status == 0 ? kve_verify(ref, buffer, failure) : status;
-}
-
-int kve_verify_large(kve_session *session, const kv_value_ref *ref, kve_failure *failure)
-{
-    uint8_t *buffer = malloc(KV_DATA_CAPACITY);
-    if (buffer == NULL) return KV_NO_MEMORY;
-    kv_xxh64_state sum;
-    kv_xxh64_begin(&sum, 0);
-    kv_value_ref piece = *ref;
-    int status = 0;
-    for (uint32_t left = ref->length; status == 0 && left != 0; left -= piece.length) {
-        piece.length = left < KV_DATA_CAPACITY ? left : KV_DATA_CAPACITY;
-        status = kve_read_piece(session, &piece, buffer, failure);
-        if (status == 0) kv_xxh64_add(&sum, buffer, piece.length);
-        piece.offset += piece.length;
-    }
-    free(buffer);
-    return status == 0 ? kve_check_sum(ref, &sum, failure) : status;
 }

@@ -51,6 +51,7 @@ bool kvw_file_write(kvw_file *file, int os_fd, uint64_t offset, const struct iov
                     uint64_t total);
 /* Whether mappings of the file and system calls see the same bytes. */
 bool kvw_file_is_coherent(int os_fd);
+
 static inline void kvw_file_grown_to(kvw_file *file, uint64_t size)
 {
     if (size > file->size)
