@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-#define KV_GUEST_ABI 4
+#define KV_GUEST_ABI 5
 
 #define KV_KEY_MAX 1024u            /* bytes; keys have 1..KV_KEY_MAX */
 #define KV_VALUE_MAX (1u << 30)     /* bytes */
@@ -121,10 +121,13 @@ typedef struct kv_guest_block {
     uint32_t abi;          /* KV_GUEST_ABI */
     uint64_t cache_bytes;  /* in: kv_guest_open; memory for the index, 0: 256 MiB */
     uint32_t table;        /* number of the table that was found or made */
-    uint32_t flush_wanted; /* a flush would let space be used again; nobody has to wait for it */
+    uint32_t flush_wanted; /* 0, or what would be good to do though nobody has to wait for it: KV_WANTS_* */
     uint8_t key[KV_KEY_MAX];
     uint8_t key2[KV_KEY_MAX];
 } kv_guest_block;
+
+#define KV_WANTS_FLUSH 1u    /* a flush would let space be used again */
+#define KV_WANTS_CATCH_UP 2u /* a large commit was made, and opening would have to replay it: kv_guest_catch_up */
 
 /* One entry of a cursor's batch, at multiples of 8; the key follows. */
 typedef struct kv_entry {
@@ -258,6 +261,9 @@ KV_EXPORT(kv_guest_txn_begin) kv_status kv_guest_txn_begin(void);
 KV_EXPORT(kv_guest_txn_settle) kv_status kv_guest_txn_settle(void);
 /* `flags`: KV_DURABLE, KV_BARRIER_DONE. KV_SYNC_FIRST when values outside the log must be durable first. */
 KV_EXPORT(kv_guest_txn_commit) kv_status kv_guest_txn_commit(uint32_t flags);
+/* A step of what a large commit leaves to be done: a checkpoint, so that opening need not replay all of it. Calling it is not needed; the
+ * next commits do it else, and wait. KV_AGAIN: there is more; KV_NEEDS_SYNC: after the next flush there is more. */
+KV_EXPORT(kv_guest_catch_up) kv_status kv_guest_catch_up(void);
 KV_EXPORT(kv_guest_txn_rollback) kv_status kv_guest_txn_rollback(void);
 /* Savepoints nest: everything since the last one is kept (release) or undone. At most 63 at once. */
 KV_EXPORT(kv_guest_savepoint_begin) kv_status kv_guest_savepoint_begin(void);

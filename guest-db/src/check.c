@@ -297,8 +297,7 @@ static kv_status check_pages(kv_db *db, report *r) {
         if (!kv_nodes_holds(nodes, page)) continue;
         uint32_t bit = page - KV_FIRST_PAGE;
         bool reached = check->reached[bit / 8] >> (bit % 8) & 1;
-        uint64_t made = kv_page_made(nodes, page);
-        if (reached != (made != 0 && !(made & KV_RETIRED)))
+        if (reached != kv_nodes_in_use(nodes, page))
             add(r, (uint64_t)page * KV_PAGE_BYTES, KV_DETAIL_PAGES, no_key);
     }
     for (uint64_t i = 0; i < check->sector_end; i++) {

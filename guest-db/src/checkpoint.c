@@ -11,8 +11,12 @@
 #define KV_CHECKPOINT_BYTES_MIN (2u << 20)
 #endif
 #define KV_CHECKPOINT_BYTES_MAX (32u << 20) /* of log behind the last checkpoint, before the next begins */
-#ifndef KV_CHECKPOINT_RECORDS
-#define KV_CHECKPOINT_RECORDS 50000u
+/* What replaying the log may cost: 1 for a record, and so much more for a leaf that it is the first to change, which has to be read. */
+#ifndef KV_CHECKPOINT_COST
+#define KV_CHECKPOINT_COST 100000u
+#endif
+#ifndef KV_CHECKPOINT_LEAF_COST
+#define KV_CHECKPOINT_LEAF_COST 3u
 #endif
 #define HARD 2u              /* times as much: commits wait for it */
 #define PAGES_A_STEP 512u
@@ -25,8 +29,17 @@ static uint64_t interval(const kv_db *db) {
     return bytes < KV_CHECKPOINT_BYTES_MAX ? bytes : KV_CHECKPOINT_BYTES_MAX;
 }
 
+static bool costs_more(const kv_db *db, uint64_t times) {
+    uint64_t pages = db->nodes->pages_in_use, leaves = db->tail_records < pages ? db->tail_records : pages;
+    return db->tail_records + KV_CHECKPOINT_LEAF_COST * leaves > times * KV_CHECKPOINT_COST;
+}
+
 static bool tail_exceeds(const kv_db *db, uint64_t times) {
-    return db->tail_bytes > times * interval(db) || db->tail_records > times * KV_CHECKPOINT_RECORDS;
+    return db->tail_bytes > times * interval(db) || costs_more(db, times);
+}
+
+bool kv_checkpoint_is_behind(const kv_db *db) {
+    return db->tail_bytes > HARD * KV_CHECKPOINT_BYTES_MAX || costs_more(db, HARD);
 }
 
 bool kv_checkpoint_is_current(const kv_db *db) {
@@ -175,6 +188,14 @@ kv_status kv_checkpoint_finish(kv_db *db) {
     if (c->phase != KV_CHECKPOINT_WRITING) return KV_OK;
     kv_status status = write_some(db, PAGES_A_STEP);
     return status == KV_OK && c->phase == KV_CHECKPOINT_WRITING ? KV_AGAIN : status;
+}
+
+kv_status kv_checkpoint_catch_up(kv_db *db) {
+    if (db->txn.state != KV_TXN_NONE || db->compaction.open || db->read_only || db->file->poisoned) return KV_OK;
+    if (!kv_checkpoint_is_behind(db)) return KV_OK;
+    kv_status status = kv_checkpoint_finish(db);
+    if (status == KV_AGAIN) return status;
+    return status == KV_OK ? KV_NEEDS_SYNC : KV_OK; /* what went wrong the next write will tell, if it still does */
 }
 
 /* ---- flushes ---- */

@@ -226,7 +226,7 @@ typedef struct kv_db {
     uint64_t last_txn_bytes; /* what the next one will probably take */
     uint64_t position; /* result: where KV_NEEDS_SYNC is satisfied */
     uint64_t full_commits; /* while the disk was full */
-    bool flush_wanted; /* result: a flush would help, but nobody has to wait for it */
+    uint32_t flush_wanted; /* result: KV_WANTS_FLUSH, KV_WANTS_CATCH_UP, as in the block */
     bool superblock_pending, superblock_flushing; /* one was written at the close, and waits for its flush */
     uint64_t tail_records, tail_bytes; /* of the log behind the newest checkpoint that is durable */
     uint32_t slot_pin[2];              /* the version that each superblock slot refers to */
@@ -343,7 +343,7 @@ kv_status kv_maintain(kv_db *db, uint64_t bytes);
 kv_status kv_db_writable(const kv_db *db, uint32_t flags);
 /* Put a record into a tree, and count: the same for a commit, a transaction and recovery. */
 void kv_apply_put(kv_db *db, kv_root *root, kv_path *path, kv_key key, bool there, const kv_place *place);
-void kv_apply_delete(kv_db *db, kv_root *root, kv_path *path, kv_key key);
+bool kv_apply_delete(kv_db *db, kv_root *root, kv_path *path, kv_key key);
 
 /* pending.c: puts that the transaction's tree does not have yet. */
 /* Merge at most `limit` of them. KV_OK: there are no more, KV_AGAIN: there may be. On failure the transaction has failed. */
@@ -437,6 +437,10 @@ void kv_check_end(kv_db *db);
 /* checkpoint.c: the index goes to the file. */
 /* Before a commit of so many bytes, with no transaction open: begin one if it is time, and write a bit. */
 kv_status kv_checkpoint_step(kv_db *db, uint64_t bytes);
+/* The log behind the newest one is longer than its limit: a large transaction. */
+bool kv_checkpoint_is_behind(const kv_db *db);
+/* Then a step towards one: KV_AGAIN; KV_NEEDS_SYNC: the next comes after a flush. */
+kv_status kv_checkpoint_catch_up(kv_db *db);
 /* All of it, as far as it goes without a flush: KV_AGAIN until then. */
 kv_status kv_checkpoint_finish(kv_db *db);
 void kv_checkpoint_flush_begins(kv_db *db);

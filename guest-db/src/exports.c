@@ -235,6 +235,7 @@ kv_status kv_guest_txn_settle(void) {
     return db == NULL ? KV_CLOSED : answer(kv_pending_merge(db, PUTS_A_STEP));
 }
 kv_status kv_guest_txn_commit(uint32_t flags) { return db == NULL ? KV_CLOSED : answer(kv_txn_commit(db, flags)); }
+kv_status kv_guest_catch_up(void) { return db == NULL ? KV_CLOSED : answer(kv_checkpoint_catch_up(db)); }
 kv_status kv_guest_txn_rollback(void) { return db == NULL ? KV_CLOSED : answer(kv_txn_rollback(db)); }
 
 kv_status kv_guest_savepoint_begin(void) {

@@ -141,9 +141,8 @@ typedef struct kv_map {
 kv_status kv_map_read(kv_file *file, const kv_superblock *super, kv_map *map);
 void kv_map_free(kv_map *map);
 kv_sector kv_map_sector(const kv_map *map, uint64_t sector);
-/* The bits of the pages of each index sector in turn; `each` is called for those that are set. */
-typedef void kv_page_visitor(void *context, uint32_t page);
-void kv_map_visit(const kv_file *file, const kv_map *map, kv_page_visitor *each, void *context);
+/* The pages of the next index sector, a bit each, and its number: begins with sector 0 and `before` NULL. NULL: there is none. */
+const uint8_t *kv_map_next_pages(const kv_file *file, const kv_map *map, uint64_t *sector, const uint8_t *before);
 uint64_t kv_map_bytes(const kv_file *file); /* that a map of the file as it is takes */
 void kv_map_encode(const kv_file *file, uint8_t *to);
 /* One page of a map, made ready to be written. */

@@ -86,12 +86,20 @@ void kv_frames_take(kv_nodes *nodes, uint32_t page) {
 }
 
 void kv_frames_copy(kv_nodes *nodes, uint32_t from, uint32_t to) {
-    const uint8_t *source = *place_of(nodes, from);
-    kv_node *node = (kv_node *)(void *)*place_of(nodes, to);
-    uint32_t frame = node->frame;
-    memcpy(node, source, KV_NODE_BYTES);
+    uint8_t *source = *place_of(nodes, from);
+    kv_node *node = (kv_node *)(void *)source;
+    if (nodes->dirty[node->frame] == CLEAN) { /* whoever needs the other version finds it in the file */
+        *place_of(nodes, from) = NULL;
+        set_dirty(nodes, node->frame, true);
+    } else {
+        kv_frames_take(nodes, to);
+        node = (kv_node *)(void *)*place_of(nodes, to);
+        uint32_t frame = node->frame;
+        memcpy(node, source, KV_NODE_BYTES);
+        node->frame = frame;
+    }
     node->page = to;
-    node->frame = frame;
+    *place_of(nodes, to) = (uint8_t *)node;
 }
 
 static void release(kv_nodes *nodes, kv_node *node) {
@@ -132,6 +140,7 @@ uint8_t *kv_nodes_load(kv_nodes *nodes, uint32_t page) {
     kv_file *file = nodes->file;
     uint64_t offset = (uint64_t)page * KV_PAGE_BYTES;
     nodes->failure = KV_NO_MEMORY;
+    if (!kv_nodes_look(nodes, page)) return NULL;
     if (nodes->free_frame_count == 0 && add_chunks(nodes) != KV_OK) return NULL;
     uint32_t frame = nodes->free_frames[nodes->free_frame_count - 1];
     kv_node *node = frame_at(nodes, frame);

@@ -7,7 +7,7 @@
 void kv_frames_destroy(kv_nodes *nodes);
 /* Give the page a node in memory, changed and otherwise undefined. After kv_nodes_ready. */
 void kv_frames_take(kv_nodes *nodes, uint32_t page);
-/* The contents of one page's node, which is in memory, to another's. */
+/* Give the page a node with the contents of another page's, which is in memory, and may leave it. After kv_nodes_ready. */
 void kv_frames_copy(kv_nodes *nodes, uint32_t from, uint32_t to);
 void kv_frames_drop(kv_nodes *nodes, uint32_t page);
 /* An index sector whose space is there: a used one, or a new one, filled with zeros. */

@@ -26,13 +26,26 @@ void kv_hash_clear(kv_hash *hash) {
     memset(hash->dead, 0, sizeof hash->dead);
 }
 
+/* Zeros, in memory that is not touched where it is new: a WebAssembly module's is zero until it writes there, which calloc does not
+ * know. Else the first read of a large database would wait for all of it. */
+static void *zeros(size_t bytes) {
+#ifdef __wasm__
+    uintptr_t end = __builtin_wasm_memory_size(0) << 16;
+    uint8_t *block = malloc(bytes);
+    if (block != NULL && (uintptr_t)block < end) memset(block, 0, end - (uintptr_t)block < bytes ? end - (uintptr_t)block : bytes);
+    return block;
+#else
+    return calloc(1, bytes);
+#endif
+}
+
 void kv_hash_fit(kv_hash *hash, uint64_t keys) {
     uint64_t entries = (uint64_t)hash->buckets * KV_HASH_WAYS, bytes = KV_HASH_BYTES_MIN;
     if (keys * 2 <= entries || (entries + 8 * KV_HASH_WAYS) * sizeof(uint64_t) >= KV_HASH_BYTES_MAX) return;
     while (bytes < keys * 2 * sizeof(uint64_t) && bytes < KV_HASH_BYTES_MAX) bytes *= 8;
     if (bytes > KV_HASH_BYTES_MAX) bytes = KV_HASH_BYTES_MAX;
     bytes -= 2 * BUCKET_BYTES; /* with malloc's header still below the power of two to which some round up */
-    void *block = calloc(1, (size_t)bytes);
+    void *block = zeros((size_t)bytes);
     if (block == NULL) return; /* the smaller one goes on serving */
     free(hash->block);
     hash->block = block;

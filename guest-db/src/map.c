@@ -95,15 +95,12 @@ kv_sector kv_map_sector(const kv_map *map, uint64_t sector) {
                        .salt = kv_load64(from + KV_ME_SALT)};
 }
 
-void kv_map_visit(const kv_file *file, const kv_map *map, kv_page_visitor *each, void *context) {
-    const uint8_t *bits = map->bytes + map->sectors * KV_MAP_ENTRY_BYTES;
-    uint32_t pages = pages_a_sector(file);
-    for (uint64_t sector = 0; sector < map->sectors; sector++) {
-        if (map->bytes[sector * KV_MAP_ENTRY_BYTES + KV_ME_TYPE] != KV_SECTOR_INDEX) continue;
-        for (uint32_t i = 1; i < pages; i++)
-            if (bits[i / 8] >> (i % 8) & 1) each(context, (uint32_t)(sector * pages + i + KV_FIRST_PAGE));
-        bits += pages / 8;
-    }
+const uint8_t *kv_map_next_pages(const kv_file *file, const kv_map *map, uint64_t *sector, const uint8_t *before) {
+    if (map->sectors == 0) return NULL;
+    const uint8_t *bits = before == NULL ? map->bytes + map->sectors * KV_MAP_ENTRY_BYTES : before + pages_a_sector(file) / 8;
+    for (*sector += before != NULL; *sector < map->sectors; ++*sector)
+        if (map->bytes[*sector * KV_MAP_ENTRY_BYTES + KV_ME_TYPE] == KV_SECTOR_INDEX) return bits;
+    return NULL;
 }
 
 /* ---- writing ---- */
@@ -128,18 +125,14 @@ static void encode_sector(const kv_sector *s, uint8_t *to) {
 
 void kv_map_encode(const kv_file *file, uint8_t *to) {
     uint8_t *bits = to + file->sector_count * KV_MAP_ENTRY_BYTES;
-    uint32_t pages = pages_a_sector(file);
     for (uint64_t i = 0; i < file->sector_count; i++) {
         const kv_sector *s = &file->sectors[i];
         encode_sector(s, to + i * KV_MAP_ENTRY_BYTES);
         if (s->emptied) /* the rest of its run is as free as its first sector */
             for (uint32_t inside = 1; inside < s->span; inside++) encode_sector(s, to + ++i * KV_MAP_ENTRY_BYTES);
         if (s->type != KV_SECTOR_INDEX) continue;
-        memset(bits, 0, pages / 8);
-        const uint64_t *made = file->nodes->sectors[i].made;
-        for (uint32_t page = 1; page < pages; page++)
-            if (made[page] != 0 && !(made[page] & KV_RETIRED)) bits[page / 8] = (uint8_t)(bits[page / 8] | 1u << page % 8);
-        bits += pages / 8;
+        kv_nodes_bits(file->nodes, i, bits);
+        bits += pages_a_sector(file) / 8;
     }
 }
 

@@ -34,7 +34,8 @@ struct kv_file;
 /* The pages of one sector of the file. */
 typedef struct kv_pages {
     uint8_t **bytes; /* of each page: where it lies in memory, or NULL. NULL: no index sector */
-    uint64_t *made;  /* epoch in which each page's node was made; 0: free */
+    uint64_t *made;  /* epoch in which each page's node was made; 0: free. NULL: nobody has looked yet, and `bytes` is kv_nodes.nothing */
+    const uint8_t *used, *kept; /* a bit a page: what the checkpoint says as long as nobody has looked. `kept` may be NULL */
 } kv_pages;
 
 /* A page that waits for a pin to go. */
@@ -63,7 +64,13 @@ typedef struct kv_nodes {
     kv_pages *sectors;
     uint32_t sector_count, shift; /* pages a sector: 1 << shift */
     uint32_t pages_in_use;        /* retired ones included */
-    kv_page_list free;
+    uint32_t pages_known;         /* in sectors that the checkpoint knew */
+    kv_page_list free;            /* of the sectors that were looked at */
+    uint32_t unseen;              /* sectors before it have no free pages that are not in the list */
+    uint8_t **nothing;            /* `bytes` of sectors at which nobody has looked */
+    uint8_t *maps[2];             /* to which `used` and `kept` point */
+    uint32_t kept_pin;            /* that holds the pages in `kept`, and since when; KV_NO_PIN: none */
+    uint64_t kept_epoch;
     uint64_t epoch;
     kv_pin pins[KV_PINS_MAX];
     uint32_t pin_limit; /* pins behind it are not in use */
@@ -120,12 +127,21 @@ kv_nodes_mark kv_nodes_journal(kv_nodes *nodes);
 void kv_nodes_roll_back(kv_nodes *nodes, kv_nodes_mark mark);
 void kv_nodes_journal_end(kv_nodes *nodes); /* what was noted is for good */
 
-/* Pages that are known from a checkpoint: in use, or (only the older slot's refers to it) retired under `pin`. */
-kv_status kv_nodes_add_sector(kv_nodes *nodes, uint64_t sector);
-void kv_nodes_known(kv_nodes *nodes, uint32_t page);
-void kv_nodes_known_retired(kv_nodes *nodes, uint32_t page, uint32_t pin);
-void kv_nodes_collect_free(kv_nodes *nodes); /* after those: all other pages are free */
-void kv_nodes_quarantine(kv_nodes *nodes, uint32_t pin); /* or before: all other pages are kept by `pin` */
+/* What a checkpoint says of an index sector: pages in use, and (NULL: none) those that only the older slot's refers to, if they are
+ * not. Both last as long as `nodes`. */
+kv_status kv_nodes_know(kv_nodes *nodes, uint64_t sector, const uint8_t *used, const uint8_t *kept);
+void kv_nodes_keep(kv_nodes *nodes, uint32_t pin); /* which holds the latter; after all are known */
+void kv_nodes_give_up_kept(kv_nodes *nodes);       /* it is gone */
+void kv_nodes_quarantine(kv_nodes *nodes, uint32_t pin); /* after that: all pages that are free are kept by `pin` */
+/* Before what is known of a page is changed. False: there is no memory for it. */
+bool kv_nodes_look(kv_nodes *nodes, uint32_t page);
+bool kv_nodes_in_use(const kv_nodes *nodes, uint32_t page); /* by the newest version */
+void kv_nodes_bits(const kv_nodes *nodes, uint64_t sector, uint8_t *to); /* of all its pages */
+void kv_nodes_free_page(kv_nodes *nodes, uint32_t page); /* nobody refers to it any more */
+/* Without memory for that the page is lost until the database is opened again. */
+void kv_pin_hold(kv_pin *pin, kv_retired entry);
+bool kv_page_list_room(kv_page_list *list, uint32_t more);
+void kv_pages_destroy(kv_nodes *nodes);
 
 /* The pages of changed nodes of the newest version, dirty_count at most, in no order. How many. */
 uint32_t kv_nodes_changed(const kv_nodes *nodes, uint32_t *pages);
@@ -144,6 +160,7 @@ static inline kv_pages *kv_pages_of(const kv_nodes *nodes, uint32_t page) {
 static inline uint32_t kv_page_index(const kv_nodes *nodes, uint32_t page) {
     return (page - KV_FIRST_PAGE) & ((1u << nodes->shift) - 1);
 }
+/* Of a page that was looked at: one that is in memory, or is being retired. */
 static inline uint64_t kv_page_made(const kv_nodes *nodes, uint32_t page) {
     return kv_pages_of(nodes, page)->made[kv_page_index(nodes, page)];
 }

@@ -35,7 +35,7 @@ kv_status kv_publish_commit(kv_db *db, uint64_t records, uint64_t bytes) {
     db->tail_records += records;
     db->tail_bytes += bytes;
     db->position = db->committed_end;
-    db->flush_wanted = kv_checkpoint_waits_for_flush(db);
+    db->flush_wanted = (kv_checkpoint_waits_for_flush(db) ? KV_WANTS_FLUSH : 0) | (kv_checkpoint_is_behind(db) ? KV_WANTS_CATCH_UP : 0);
     return db->published.pin == KV_NO_PIN && !kv_checkpoint_wants_flush(db) ? KV_OK : KV_NEEDS_SYNC;
 }
 

@@ -96,24 +96,25 @@ static kv_status rewrite_tail(recovery *r, kv_reader *reader) {
 
 /* ---- the checkpoint ---- */
 
-typedef struct page_marking {
-    kv_nodes *nodes;
-    uint32_t pin; /* KV_NO_PIN: in use; else retired, and this pin keeps it */
-} page_marking;
-
-static void mark_page(void *context, uint32_t page) {
-    const page_marking *m = context;
-    if (m->pin == KV_NO_PIN)
-        kv_nodes_known(m->nodes, page);
-    else if (kv_nodes_holds(m->nodes, page))
-        kv_nodes_known_retired(m->nodes, page, m->pin);
+/* Tell the index which pages are in use, or kept for the other slot's checkpoint. */
+static kv_status know_pages(recovery *r) {
+    kv_nodes *nodes = r->replay.db->nodes;
+    const kv_file *file = r->replay.file;
+    uint64_t sector = 0, other = 0;
+    const uint8_t *kept = kv_map_next_pages(file, &r->other_map, &other, NULL);
+    const uint8_t *used = kv_map_next_pages(file, &r->map, &sector, NULL);
+    kv_status status = KV_OK;
+    for (; used != NULL && status == KV_OK; used = kv_map_next_pages(file, &r->map, &sector, used)) {
+        while (kept != NULL && other < sector) kept = kv_map_next_pages(file, &r->other_map, &other, kept);
+        status = kv_nodes_know(nodes, sector, used, kept != NULL && other == sector ? kept : NULL);
+    }
+    return status;
 }
 
 /* What only the checkpoint of the other slot refers to stays as it is, until that slot has been written again. */
 static void keep_other(recovery *r, uint32_t pin) {
     kv_file *file = r->replay.file;
-    page_marking keep = {r->replay.db->nodes, pin};
-    kv_map_visit(file, &r->other_map, mark_page, &keep);
+    kv_nodes_keep(r->replay.db->nodes, pin);
     for (uint64_t i = 0; i < r->other_map.sectors && i < file->sector_count; i++) {
         kv_sector old = kv_map_sector(&r->other_map, i);
         if (file->sectors[i].type != 0 || (old.type != KV_SECTOR_LOG && old.type != KV_SECTOR_VALUES)) continue;
@@ -138,11 +139,14 @@ static kv_status take_checkpoint(recovery *r) {
     if (status == KV_OK) status = kv_file_size(file, &size);
     if (status == KV_OK && size < file->super.file_bytes)
         status = kv_file_fail(file, KV_CORRUPT, KV_DETAIL_TRUNCATED, size);
-    for (uint64_t i = 0; i < r->map.sectors && status == KV_OK; i++)
-        if (file->sectors[i].type == KV_SECTOR_INDEX) status = kv_nodes_add_sector(db->nodes, i);
+    bool other = file->other.sequence != 0;
+    if (status == KV_OK && other) {
+        status = kv_map_read(file, &file->other, &r->other_map);
+        other = status == KV_OK; /* a damaged one is of no use to anybody */
+        if (status == KV_CORRUPT) status = KV_OK;
+    }
+    if (status == KV_OK) status = know_pages(r);
     if (status != KV_OK) return status;
-    page_marking in_use = {db->nodes, KV_NO_PIN};
-    kv_map_visit(file, &r->map, mark_page, &in_use);
     db->head = (kv_state){file->super.root, file->super.catalog};
     bool known = (db->head.main.node == 0 || kv_nodes_holds(db->nodes, db->head.main.node)) &&
                  (db->head.catalog.node == 0 || kv_nodes_holds(db->nodes, db->head.catalog.node));
@@ -150,13 +154,6 @@ static kv_status take_checkpoint(recovery *r) {
     uint32_t slot = file->super.sequence & 1;
     file->slot_generation[slot] = kv_position_generation(file, file->super.replay);
     file->slot_generation[!slot] = UINT64_MAX;
-    bool other = file->other.sequence != 0;
-    if (other) {
-        status = kv_map_read(file, &file->other, &r->other_map);
-        if (status != KV_OK && status != KV_CORRUPT) return status;
-        other = status == KV_OK; /* a damaged one is of no use to anybody */
-        status = KV_OK;
-    }
     /* What a reader refers to that stands on an older one is not known, not even with its map: large values may have come and gone since.
      * So nothing that is free now may be used while it stands there. */
     uint32_t everything = KV_NO_PIN;
@@ -173,10 +170,7 @@ static kv_status take_checkpoint(recovery *r) {
     db->map_pages = r->map.pages;
     db->map_page_count = r->map.page_count;
     r->map.pages = NULL;
-    if (everything == KV_NO_PIN)
-        kv_nodes_collect_free(db->nodes);
-    else
-        kv_nodes_quarantine(db->nodes, everything);
+    if (everything != KV_NO_PIN) kv_nodes_quarantine(db->nodes, everything);
     db->last_commit = file->super.commit;
     return status;
 }
@@ -218,6 +212,9 @@ kv_status kv_recover(kv_db *db) {
     file->urgent = false;
     if (status == KV_OK && !db->read_only) (void)kv_sectors_spare(file); /* and finds out that it is full */
     kv_chain_free(&r.chain);
+    db->nodes->maps[0] = r.map.bytes; /* which looks at them later */
+    db->nodes->maps[1] = r.other_map.bytes;
+    r.map.bytes = r.other_map.bytes = NULL;
     kv_map_free(&r.map);
     kv_map_free(&r.other_map);
     free(r.loaded.bytes);

@@ -374,16 +374,18 @@ kv_status kv_tree_free_first_leaf(kv_nodes *nodes, kv_root *root) {
     return KV_OK;
 }
 
-void kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, kv_place *old) {
+bool kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, kv_place *old) {
     own_path(nodes, root, path);
     kv_node *leaf = kv_node_here(nodes, path->steps[0].node);
     memcpy(old, kv_payload(leaf, path->steps[0].index), sizeof *old);
     kv_node_remove(leaf, path->steps[0].index);
     root->count--;
-    for (uint32_t level = 0; level + 1 < root->height; level++) {
+    uint32_t level = 0;
+    for (; level + 1 < root->height; level++) {
         kv_node *node = kv_node_here(nodes, path->steps[level].node);
         if (kv_node_used(node) >= MERGE_BELOW) break;
         if (!join_sibling(nodes, root, path, level)) break;
     }
     shrink(nodes, root);
+    return level == 0 && root->node != 0;
 }

@@ -133,24 +133,47 @@ kv_status kv_txn_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value
     return status;
 }
 
+/* Delete the key at the path. `*stays`: the path leads to what came behind it. */
+static kv_status delete_at(kv_db *db, uint32_t table, kv_root *root, kv_path *path, kv_key key, bool *stays) {
+    kv_record record = {.type = KV_RECORD_DELETE, .table = table, .key = key};
+    kv_status status = kv_txn_append(db, &record, NULL);
+    if (status != KV_OK) return status;
+    tell_hash(db, table, key, KV_HASH_NONE);
+    *stays = kv_apply_delete(db, root, path, key);
+    if (table != 0) kv_table_changed(db, root);
+    return KV_OK;
+}
+
 kv_status kv_txn_delete(kv_db *db, uint32_t table, kv_key key) {
     kv_root *root;
     kv_path path;
+    bool stays;
     kv_status status = kv_txn_find(db, table, key, &root, &path);
-    if (status != KV_OK) return status;
-    kv_record record = {.type = KV_RECORD_DELETE, .table = table, .key = key};
-    status = kv_txn_append(db, &record, NULL);
-    if (status != KV_OK) return status;
-    kv_apply_delete(db, root, &path, key);
-    if (table != 0) kv_table_changed(db, root);
-    tell_hash(db, table, key, KV_HASH_NONE);
-    return KV_OK;
+    return status == KV_OK ? delete_at(db, table, root, &path, key, &stays) : status;
+}
+
+/* Delete `key` and what follows it in its leaf: below `stop`, up to `limit` of them. */
+static kv_status delete_in_leaf(kv_db *db, uint32_t table, kv_key key, const kv_key *stop, uint64_t limit, uint64_t *count) {
+    uint8_t buffer[KV_KEY_MAX];
+    kv_root *root;
+    kv_path path;
+    kv_status status = kv_txn_find(db, table, key, &root, &path);
+    for (bool more = status == KV_OK; more;) { /* all but the first need no page: the leaf is the writer's own */
+        status = delete_at(db, table, root, &path, key, &more);
+        if (status != KV_OK) return status;
+        more = ++*count < limit && more;
+        const kv_node *leaf = more ? kv_node_here(db->nodes, path.steps[0].node) : NULL;
+        more = more && path.steps[0].index < leaf->count;
+        if (more) key = kv_node_key(leaf, path.steps[0].index, buffer);
+        if (more && stop != NULL) more = kv_compare(key, *stop) < 0;
+    }
+    return status;
 }
 
 kv_status kv_txn_delete_range(kv_db *db, uint32_t table, kv_key start, const kv_key *stop, uint32_t limit, uint64_t *count) {
     uint8_t buffer[KV_KEY_MAX];
     kv_status status = kv_db_writable(db, KV_IN_TRANSACTION);
-    for (*count = 0; status == KV_OK && *count < limit; ++*count) {
+    for (*count = 0; status == KV_OK && *count < limit;) {
         kv_root *root;
         status = kv_table_in_txn(db, table, &root);
         if (status != KV_OK) break;
@@ -161,7 +184,7 @@ kv_status kv_txn_delete_range(kv_db *db, uint32_t table, kv_key start, const kv_
         kv_key key = kv_walk_key(&walk, buffer);
         if (kv_compare(key, start) < 0) return kv_db_fail(db, kv_nodes_fail(db->nodes, walk.path.steps[0].node)); /* it would not end */
         if (stop != NULL && kv_compare(key, *stop) >= 0) break;
-        status = kv_txn_delete(db, table, key);
+        status = delete_in_leaf(db, table, key, stop, limit, count);
     }
     return status;
 }

@@ -375,6 +375,37 @@ static void test_a_cursor_leaves_out_what_is_older(void) {
     close_database(db);
 }
 
+/* What a large transaction leaves to be replayed is made a checkpoint at once, and nothing of it is lost. */
+static void test_a_large_commit_is_caught_up_with(void) {
+    disk_reset();
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    char name[8];
+    kv_value_ref ref;
+    kv_status status;
+    CHECK_EQUAL(kv_txn_begin(db), KV_OK);
+    CHECK_EQUAL(kv_checkpoint_catch_up(db), KV_OK); /* nothing before its commit */
+    for (uint32_t number = 0; number < 900; number++)
+        CHECK_EQUAL(kv_txn_put(db, 0, numbered(name, number), (const uint8_t *)name, 4, 0, &ref), KV_OK);
+    CHECK_EQUAL(kv_txn_commit(db, KV_DURABLE), KV_NEEDS_SYNC);
+    CHECK(db->flush_wanted & KV_WANTS_CATCH_UP);
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    CHECK(db->tail_records > 900);
+    for (uint32_t flushes = 0; (status = kv_checkpoint_catch_up(db)) != KV_OK; flushes += status == KV_NEEDS_SYNC) {
+        CHECK(status == KV_AGAIN || (status == KV_NEEDS_SYNC && flushes < 3));
+        if (status == KV_NEEDS_SYNC) CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    }
+    CHECK_EQUAL(db->tail_records, 0);
+    kv_db_free(db); /* without a close */
+    db = open_database(0);
+    CHECK_EQUAL(db->tail_records, 0);
+    CHECK_EQUAL(db->head.main.count, 900);
+    check_clean(db, "caught up");
+    CHECK_EQUAL(kv_db_put(db, 0, numbered(name, 1), (const uint8_t *)"x", 1, KV_DURABLE, &ref), KV_NEEDS_SYNC);
+    CHECK(!(db->flush_wanted & KV_WANTS_CATCH_UP));
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    close_database(db);
+}
+
 int main(void) {
     RUN(test_arguments);
     RUN(test_what_is_not_durable_is_not_seen);
@@ -387,6 +418,7 @@ int main(void) {
     RUN(test_ranges_are_deleted);
     RUN(test_a_cursor_leaves_out_what_is_older);
     CHECK(guesses_settled > 1000);
+    RUN(test_a_large_commit_is_caught_up_with);
     RUN(test_readers_between_a_large_commit_and_its_flush);
     disk_reset();
     return 0;

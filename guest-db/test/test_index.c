@@ -185,9 +185,58 @@ static void test_opening_reads_little(void) {
     CHECK(reads[1] < reads[0] + 60);
 }
 
+/* How many sectors of the index somebody has looked at. */
+static uint32_t looked_at(const kv_nodes *nodes, uint32_t *sectors) {
+    uint32_t looked = *sectors = 0;
+    for (uint32_t i = 0; i < nodes->sector_count; i++) {
+        *sectors += nodes->sectors[i].bytes != NULL;
+        looked += nodes->sectors[i].made != NULL;
+    }
+    return looked;
+}
+
+/* Opening makes nothing of a sector's pages before one of them is needed; what is in use and what is free is known all the same. */
+static void test_pages_are_looked_at_when_needed(void) {
+    static model now;
+    disk_reset();
+    memset(&now, 0, sizeof now);
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    for (uint32_t key = 0; key < MANY; key++) CHECK_EQUAL(write_one(db, &now, key, 3, 0), KV_OK);
+    for (uint32_t key = 0; key < MANY; key += 7) CHECK_EQUAL(write_one(db, &now, key, 5, 0), KV_OK);
+    uint32_t sectors, known, in_use = 0;
+    while (db->tail_records > 0) { /* so that nothing is replayed */
+        kv_status status;
+        while ((status = kv_checkpoint_finish(db)) == KV_AGAIN) {}
+        CHECK_EQUAL(status, KV_OK);
+        CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    }
+    close_cleanly(db);
+    db = open_database(0);
+    CHECK_EQUAL(looked_at(db->nodes, &sectors), 0);
+    CHECK(sectors >= 6);
+    known = db->nodes->pages_in_use;
+    for (uint32_t sector = 0; sector < db->nodes->sector_count; sector++)
+        if (db->nodes->sectors[sector].bytes != NULL)
+            for (uint32_t i = 1; i < 1u << db->nodes->shift; i++)
+                in_use += kv_nodes_in_use(db->nodes, (sector << db->nodes->shift) + i + KV_FIRST_PAGE);
+    CHECK(in_use > 100 && in_use <= known); /* those of the other slot's checkpoint are kept beside */
+    check_clean(db, "before anything was looked at");
+    kv_db_free(db);
+
+    db = open_database(0); /* free pages in sectors that nobody has looked at are used before the file grows */
+    uint64_t size = db->file->sector_count;
+    for (uint32_t key = 0; key < 200; key++) CHECK_EQUAL(write_one(db, &now, key, 9, 0), KV_OK);
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    CHECK(db->file->sector_count <= size + 3);
+    expect(db, &now, KV_VIEW_PUBLISHED, 7);
+    check_clean(db, "after some was");
+    close_cleanly(db);
+}
+
 int main(void) {
     RUN(test_more_than_fits);
     RUN(test_opening_reads_little);
+    RUN(test_pages_are_looked_at_when_needed);
     disk_reset();
     return 0;
 }

@@ -148,6 +148,10 @@ cdef class Verbs(Reads):
             overwrite = False
         return self.store(key, value, (0 if overwrite else KV_NO_OVERWRITE) | (KV_APPEND if append else 0)) != 0
 
+    def _put_last(self, key, value, /):
+        """``put(key, value, append=True)``."""
+        return self.store(key, value, KV_APPEND) != 0
+
     cdef int remove(self, object key) except -1:
         """Delete. 1: done, 0: the key is not there."""
         cdef Bytes k

@@ -1,5 +1,9 @@
-from collections.abc import Iterable, Sized
-from typing import Any
+from collections.abc import Callable, Iterable, Sized
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+Time: TypeAlias = int | datetime
+OnConflict: TypeAlias = Literal["error", "bump"]
 
 KIND_BYTES: int
 KIND_FLOAT: int
@@ -7,7 +11,20 @@ KIND_INT: int
 TIME_MAX: int
 ENTRIES_MAX: int
 
-def encode_single(kind: int, time: int, value: object) -> tuple[bytes, bytes]: ...
+def weight_of(data: bytes) -> int: ...
+def bumps(on_conflict: str) -> bool: ...
+
+class Appender:
+    _kind: int
+    _weight: int
+    _weight_max: int
+    _next_trim: int
+    def _appends_by(
+        self, put: Callable[[bytes, bytes], bool], nanoseconds: Callable[[Time], int]
+    ) -> None: ...
+    def _know(self, kind: int, weight: int, weight_max: int, next_trim: int) -> None: ...
+    def _forget(self) -> None: ...
+    def append(self, value: Any, ts: Time | None = None, *, on_conflict: OnConflict = "error") -> int: ...
 
 class Header:
     kind: int

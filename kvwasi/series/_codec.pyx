@@ -10,6 +10,8 @@ from cpython.number cimport PyNumber_Index
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, INT64_MAX, UINT32_MAX
 from libc.string cimport memcpy, memset
 
+from time import time_ns
+
 from kvwasi.engine._engine import as_bytes
 from kvwasi.errors import CorruptionError
 
@@ -60,6 +62,7 @@ cdef inline bint _open(kvs_block *block, bytes data) except 0:
 
 
 include "pieces.pxi"
+include "appender.pxi"
 
 
 @cython.final

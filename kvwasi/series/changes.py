@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 _END = _codec.TIME_MAX + 1
 _TRIM_BLOCKS = 8  # that are removed by one append
 _TRIM_SINGLES = 64
-_WEIGHED_BYTES = 64
-
-
-def weight_of(data: bytes) -> int:
-    """What an entry of its own counts, so that neither many nor large ones wait long for their block."""
-    return 1 + len(data) // _WEIGHED_BYTES
 
 
 def store(view: View, new: _codec.Columns, weight: int) -> tuple[int, int]:
@@ -42,7 +36,7 @@ def store(view: View, new: _codec.Columns, weight: int) -> tuple[int, int]:
     newest = new.single(len(new) - 1)
     if table.count(start=SINGLE) + len(new) <= retention.singles_max:
         singles = [new.single(index) for index in range(len(new))]
-        heavier = weight + sum(weight_of(data) for _, data in singles)
+        heavier = weight + sum(_codec.weight_of(data) for _, data in singles)
         if heavier <= retention.singles_max:
             table.put_many(singles)
             return 0, heavier
@@ -55,7 +49,7 @@ def store(view: View, new: _codec.Columns, weight: int) -> tuple[int, int]:
     if waiting:
         table.delete_range(start=SINGLE, stop=key(SINGLE, run.time(waiting - 1) + 1))
     table.put(*newest)
-    return written, weight_of(newest[1])
+    return written, _codec.weight_of(newest[1])
 
 
 def _seal(view: View, run: _codec.Columns, count: int, retention: Retention) -> int:
@@ -176,4 +170,4 @@ def _trim_singles(table: Table, oldest_kept: int) -> bool:
     return len(old) == _TRIM_SINGLES
 
 
-__all__ = ["set_status", "store", "trim", "weight_of"]
+__all__ = ["set_status", "store", "trim"]

@@ -11,8 +11,8 @@ cdef inline bytes _key(int64_t time):
     return key
 
 
-def encode_single(int kind, int64_t time, object value):
-    """Key and value under which a new entry is stored on its own: its status and kind stand before its value."""
+cdef bytes _single(int kind, object value):
+    """The value under which a new entry is stored on its own: its status and kind stand before it."""
     cdef bytes payload, data
     cdef double real
     cdef int64_t whole
@@ -32,7 +32,7 @@ def encode_single(int kind, int64_t time, object value):
             whole = _whole(value)
             memcpy(to + 1, &whole, 8)
     to[0] = <char>(kind << 2)
-    return _key(time), data
+    return data
 
 
 cdef int64_t _whole(object value) except? -1:

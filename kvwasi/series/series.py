@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import time as _time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from kvwasi.errors import TimeOrderError
 from kvwasi.series import _codec
-from kvwasi.series.changes import set_status, store, trim, weight_of
+from kvwasi.series.changes import set_status, store, trim
 from kvwasi.series.layout import (
     ALTERED,
     SINGLE,
@@ -18,7 +17,6 @@ from kvwasi.series.layout import (
     Retention,
     Status,
     Time,
-    key,
     kind_of,
     nanoseconds,
     time_of,
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 OnConflict = Literal["error", "bump"]
 
 
-class Series(SeriesReads):
+class Series(_codec.Appender, SeriesReads):
     """A time series; made by ``series`` of a store or a transaction.
 
     Entries have times that increase, in nanoseconds since 1970, and values that are all bytes, all floats or
@@ -56,8 +54,8 @@ class Series(SeriesReads):
     ) -> None:
         super().__init__(of, name)
         self._table = Table(of, self._table_name)
+        self._appends_by(self._table._put_last, nanoseconds)
         self._first_retention = retention or Retention()
-        self._facts = _Facts()
         with self._view() as view:
             if view is None or view.note is None:
                 return
@@ -68,39 +66,7 @@ class Series(SeriesReads):
                 trim(changed, retention)
         self._remember()
 
-    # --- appending ---
-
-    def append(self, value: Any, ts: Time | None = None, *, on_conflict: OnConflict = "error") -> int:
-        """Append an entry; durable when it returns, if the store's commits are. Its time.
-
-        Args:
-            value: bytes-like or str, a float, or an int of 64 bits, as the entries before it.
-            ts: its time, None: now.
-            on_conflict: what to do if that is not after the newest entry: ``"error"``, or ``"bump"`` to take
-                the next nanosecond after that.
-
-        Raises:
-            TimeOrderError: it is not after the newest entry.
-            TypeError, ValueError: the value or the time is none for this series.
-            Otherwise as ``put`` does.
-        """
-        if ts is None:
-            at = _time.time_ns()
-        else:
-            at = ts if type(ts) is int and 0 <= ts <= _codec.TIME_MAX else nanoseconds(ts)
-        bump = on_conflict != "error" and _is_bump(on_conflict)
-        facts = self._facts
-        if facts.weight >= facts.weight_max or at > facts.next_trim:
-            return self._append([value], [at], bump)[1]
-        entry_key, data = _codec.encode_single(facts.kind, at, value)
-        while not self._table.put(entry_key, data, append=True):
-            last = self._last_time()
-            if not bump:
-                raise _out_of_order(at, last)
-            at = nanoseconds(max(at, last + 1))
-            entry_key = key(SINGLE, at)
-        facts.weight += weight_of(data)
-        return at
+    # --- appending; one entry: see Appender ---
 
     def append_many(
         self,
@@ -123,7 +89,7 @@ class Series(SeriesReads):
         """
         if isinstance(values, Iterator):
             values = list(values)
-        return self._append(values, timestamps, _is_bump(on_conflict))[0]
+        return self._append(values, timestamps, _codec.bumps(on_conflict))[0]
 
     def _append(self, values: Any, timestamps: Any, bump: bool) -> tuple[int, int]:
         """Append in one transaction; how many, and the time of the last."""
@@ -145,10 +111,9 @@ class Series(SeriesReads):
             wrong = columns.settle(0, last, bump)
             if wrong >= 0:
                 raise _out_of_order(columns.time(wrong), columns.time(wrong - 1) if wrong else last)
-            written, weight = store(view, columns, self._facts.weight)
+            written, weight = store(view, columns, self._weight)
             trim(view, view.note.retention, written)
-        self._remember()
-        self._facts.weight = weight
+        self._remember(weight)
         return count, columns.time(count - 1)
 
     # --- changing ---
@@ -166,7 +131,7 @@ class Series(SeriesReads):
         """Remove all entries, at once. What kind they are and what is kept stays."""
         with self._change() as view:
             view.writable.delete_range(start=ALTERED)
-        self._facts = _Facts()
+        self._forget()
 
     def trim(self) -> int:
         """Remove, at once, all that the retention does not keep. How many entries.
@@ -178,14 +143,14 @@ class Series(SeriesReads):
             while view.note is not None and trim(view, view.note.retention):
                 pass
             removed = before - view.count(0, _codec.TIME_MAX + 1, ANY)
-        self._facts = _Facts()
+        self._forget()
         return removed
 
     # --- how ---
 
     @property
     def _of_store(self) -> bool:
-        """Whether it has commits of its own. A transaction's may be undone: then nothing is remembered."""
+        """Whether it has commits of its own."""
         return hasattr(self._of, "snapshot")
 
     @contextlib.contextmanager
@@ -197,50 +162,38 @@ class Series(SeriesReads):
         else:
             yield View(self._table)
 
-    def _remember(self) -> None:
+    def _remember(self, weight: int | None = None) -> None:
         """Look at the series; which also settles which table of its name it is that entries are put into."""
-        if self._of_store:
-            self._facts = _look(View(self._table))
+        if not self._of_store:  # what a transaction has done may be undone
+            self._know(_codec.KIND_BYTES, weight or 0, 0, -1)
+            return
+        view = View(self._table)
+        if view.note is None:
+            self._forget()
+            return
+        retention = view.note.retention
+        known = view.table.count(start=SINGLE) if weight is None else weight
+        self._know(view.kind, known, retention.singles_max, _next_trim(view, retention))
 
-    def _last_time(self) -> int:
+    def _after(self, refused: int, bump: bool) -> int:
+        """The time for an entry whose own was refused."""
         with self._view() as view:
-            return -1 if view is None else view.last_time()
+            last = -1 if view is None else view.last_time()
+        if not bump or last >= _codec.TIME_MAX:
+            raise _out_of_order(refused, last)
+        return max(refused, last + 1)
 
 
-@dataclass(slots=True)
-class _Facts:
-    """What is remembered of a store's series: when an append is more than putting an entry.
-
-    None is, as long as nothing is known: then each looks.
-    """
-
-    kind: int = 0
-    weight: int = 0
-    """Of the entries that are in no block."""
-    weight_max: int = 0
-    next_trim: int = -1
+def _next_trim(view: View, retention: Retention) -> int:
     """The time of an entry that, when appended, makes others too old."""
-
-
-def _is_bump(on_conflict: OnConflict) -> bool:
-    if on_conflict not in ("error", "bump"):
-        raise ValueError(f"on_conflict is error or bump, not {on_conflict!r}")
-    return on_conflict == "bump"
-
-
-def _look(view: View) -> _Facts:
-    if view.note is None:
-        return _Facts()
-    retention = view.note.retention
-    facts = _Facts(view.kind, view.table.count(start=SINGLE), retention.singles_max, _codec.TIME_MAX)
-    if retention.age_ns is not None:
-        first = view.first_block()
-        oldest = -1 if first is None else first[1].last
-        if first is None:
-            for found in view.table.keys(start=SINGLE, limit=1):
-                oldest = time_of(found)
-        facts.next_trim = oldest + retention.age_ns
-    return facts
+    if retention.age_ns is None:
+        return _codec.TIME_MAX
+    first = view.first_block()
+    oldest = -1 if first is None else first[1].last
+    if first is None:
+        for found in view.table.keys(start=SINGLE, limit=1):
+            oldest = time_of(found)
+    return min(oldest + retention.age_ns, _codec.TIME_MAX)
 
 
 def _out_of_order(at: int, last: int) -> Exception:

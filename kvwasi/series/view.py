@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -74,14 +75,8 @@ class View:
 
     def singles(self, start: int = 0, stop: int = _END, *, reverse: bool = False) -> Iterator[_codec.Columns]:
         """The entries that are in no block, some at a time; reversed, each some in its order."""
-        some: list[tuple[bytes, bytes]] = []
-        entries = self.table.items(start=key(SINGLE, start), stop=key(SINGLE, stop), reverse=reverse)
-        for entry in entries:
-            some.append(entry)
-            if len(some) == _BATCH:
-                yield self._columns(some, reverse)
-                some.clear()
-        if some:
+        entries = iter(self.table.items(start=key(SINGLE, start), stop=key(SINGLE, stop), reverse=reverse))
+        while some := list(itertools.islice(entries, _BATCH)):
             yield self._columns(some, reverse)
 
     def _columns(self, entries: list[tuple[bytes, bytes]], reverse: bool) -> _codec.Columns:

@@ -173,6 +173,20 @@ int kve_flush_barrier(kve_session *session, int32_t fd, kve_failure *failure)
     return status;
 }
 
+int kve_catch_up(kve_session *session, kve_failure *failure)
+{
+    for (;;) {
+        kve_lock(session);
+        int status = kve_reachable(session);
+        if (status == 0) status = kve_status_of(session, kve_call(session, KVE_catch_up, 0, 0, 0, 0, 0), failure);
+        kve_unlock(session);
+        if (status == KV_AGAIN)
+            kve_make_room(session);
+        else if (status != KV_NEEDS_SYNC || (status = kve_sync(session, failure)) != 0)
+            return status;
+    }
+}
+
 /* --- the flusher --- */
 
 static void add_ms(struct timespec *time, uint32_t ms)
@@ -207,7 +221,8 @@ static void *flusher_main(void *argument)
         atomic_store(&session->flush_wished, false);
         pthread_mutex_unlock(&session->flush_lock);
         kve_failure failure;
-        status = kve_sync(session, &failure); /* a failure poisons the engine: the next call tells */
+        status = kve_catch_up(session, &failure);
+        if (status == 0) status = kve_sync(session, &failure); /* a failure poisons the engine: the next call tells */
         pthread_mutex_lock(&session->flush_lock);
     }
     pthread_mutex_unlock(&session->flush_lock);

@@ -58,6 +58,7 @@ typedef struct kve_failure {
     X(value_end)                                                                                             \
     X(txn_begin)                                                                                             \
     X(txn_settle)                                                                                            \
+    X(catch_up)                                                                                              \
     X(txn_commit)                                                                                            \
     X(txn_rollback)                                                                                          \
     X(savepoint_begin)                                                                                       \
@@ -295,6 +296,8 @@ int kve_flush_barrier(kve_session *session, int32_t fd, kve_failure *failure);
 void kve_flush_acquire(kve_session *session); /* hold off all flushes, and a close (the file is about to be replaced) */
 int kve_flush_file(kve_session *session, int32_t fd, kve_failure *failure); /* after it; 0, KVE_HOST_IO, ... */
 void kve_flush_release(kve_session *session, bool replaced);
+/* Make the checkpoint that a large commit leaves to be made: what opening has to replay stays bounded. */
+int kve_catch_up(kve_session *session, kve_failure *failure);
 /* A thread that flushes every `interval_ms` (0: never), and when the guest wishes it. 0 or an errno. */
 int kve_flusher_start(kve_session *session, uint32_t interval_ms);
 void kve_wish_flush(kve_session *session); /* under the lock */
