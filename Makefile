@@ -10,7 +10,7 @@ SOURCES := cli.py meson.build pyproject.toml $(shell find kvwasi guest-db build_
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-full bench-profile bench-gate readme programs conformance lint native-test crash-test crashtest torture readers dev clean
+.PHONY: help demo test bench bench-full bench-profile bench-gate readme programs conformance lint native-test crash-test fuzz crashtest torture readers dev clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,9 @@ native-test: ## the engine's C unit tests under the address and undefined-behavi
 
 crash-test: ## power loss at every write of many random workloads, natively; SEEDS=n
 	@$(MAKE) --no-print-directory -C guest-db BUILD=../build/native crash
+
+fuzz: ## damaged databases and sequences of operations at random, natively under the sanitizers; SECONDS=n each
+	@$(MAKE) --no-print-directory -C guest-db BUILD=../build/native fuzz
 
 crashtest: $(STAMPS)/installed ## the durability suite at length, beside LMDB; writes bench/results/crashtest.*
 	@$(BIN)/kvwasi crashtest --engine both --states 100000 --share 1 --jobs $$(nproc) --output bench/results

@@ -3,8 +3,7 @@
  * The input is a file's bytes behind one byte of choices. Choice 1: open read-only; 2: repair the checksums first, so that
  * what is wrong is wrong in fields that are trusted once they validate. Made for libFuzzer (`make fuzz CC=clang
  * FUZZ=-fsanitize=fuzzer`); without it, main() below mutates databases of its own for a given time and seed. */
-#include <signal.h>
-#include <time.h>
+#include "driver.h"
 
 #include "disk.h"
 #include "repair.h"
@@ -168,7 +167,6 @@ static void salvage(void) {
     disk_unlink(target);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 1 || size > (4u << 20)) return 0;
     disk_reset();
@@ -246,44 +244,22 @@ static void mutate(uint8_t *bytes, size_t *size, uint64_t *random) {
     }
 }
 
-static volatile uint64_t seed_now;
-static void report(int signal_number) {
-    (void)signal_number;
-    fprintf(stderr, "hangs at seed %llu\n", (unsigned long long)seed_now); /* not signal-safe, but the last thing done */
-    _exit(1);
-}
-
-/* Sanitizers call this before they end the program. */
-void __asan_on_error(void);
-void __asan_on_error(void) { fprintf(stderr, "at seed %llu\n", (unsigned long long)seed_now); }
-
-int main(int count, char **arguments) {
-    double seconds = count > 1 ? atof(arguments[1]) : 5;
-    uint64_t seed = count > 2 ? strtoull(arguments[2], NULL, 10) : 1, runs = 0;
-    bool one = count > 3; /* repeat one seed */
-    signal(SIGALRM, report);
-    time_t end = time(NULL) + (time_t)seconds;
-    for (; time(NULL) < end || one; seed++, runs++) {
-        uint64_t random = seed * 0x9E3779B97F4A7C15u | 1;
-        seed_now = seed;
-        size_t size;
-        uint8_t *bytes = make_database(seed % 97, &size);
-        for (int i = 0; i < 8; i++) {
-            if (i == 0 && (seed % 64 == 0 || runs == 0)) fprintf(stderr, "\rseed %llu ", (unsigned long long)seed);
-            alarm(20); /* a hang is a finding */
-            size_t cut = size;
-            uint8_t *copy = malloc(size);
-            memcpy(copy, bytes, size);
-            mutate(copy, &cut, &random);
-            LLVMFuzzerTestOneInput(copy, cut);
-            free(copy);
-        }
-        free(bytes);
-        if (one) break;
+static uint64_t inputs(uint64_t seed, uint64_t *random) {
+    enum { MUTATIONS = 8 };
+    size_t size;
+    uint8_t *bytes = make_database(seed % 97, &size);
+    for (int i = 0; i < MUTATIONS; i++) {
+        alarm(HANG_SECONDS);
+        size_t cut = size;
+        uint8_t *copy = malloc(size);
+        memcpy(copy, bytes, size);
+        mutate(copy, &cut, random);
+        (void)LLVMFuzzerTestOneInput(copy, cut);
+        free(copy);
     }
-    alarm(0);
-    fprintf(stderr, "\r%llu inputs, no finding\n", (unsigned long long)runs * 8);
-    disk_reset();
-    return 0;
+    free(bytes);
+    return MUTATIONS;
 }
+
+int main(int count, char **arguments) { return fuzz(count, arguments, inputs); }
 #endif

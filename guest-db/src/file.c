@@ -87,7 +87,7 @@ kv_status kv_file_write(kv_file *file, uint64_t offset, const void *from, uint64
         }
     }
     if (written != NULL) *written = done;
-    if (offset + done > file->written_end) file->written_end = offset + done;
+    if (done > 0 && offset + done > file->written_end) file->written_end = offset + done;
     if (status == KV_OK) return KV_OK;
     if (status == KV_IO) file->poisoned = true;
     return os_failure(file, status, offset + done);

@@ -76,7 +76,8 @@ kv_status kv_txn_find(kv_db *db, uint32_t table, kv_key key, kv_root **root, kv_
     kv_status status = kv_db_writable(db, KV_IN_TRANSACTION);
     if (status == KV_OK) status = kv_check_key(key);
     if (status == KV_OK) status = kv_table_in_txn(db, table, root);
-    if (status == KV_OK) status = kv_nodes_reserve(db->nodes, kv_tree_reserve(*root));
+    if (status != KV_OK) return status;
+    status = kv_nodes_reserve(db->nodes, kv_tree_reserve(*root));
     if (status == KV_DISK_FULL) { /* a delete may use the spared pages; a put is refused where it wants a record */
         db->file->urgent = true;
         status = kv_nodes_reserve(db->nodes, kv_tree_reserve(*root));

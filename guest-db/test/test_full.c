@@ -98,7 +98,26 @@ static void test_a_full_database_can_be_emptied(void) {
     emptied(40, 2);
 }
 
+/* A write that was refused as a whole, behind the end of the file, has not made it longer: the superblock said so, and the next opening
+ * missed what had never been there. */
+static void test_a_refused_write_does_not_count(void) {
+    disk_reset();
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    CHECK_EQUAL(put(db, 1), KV_OK);
+    uint64_t size, before = db->file->written_end;
+    CHECK_EQUAL(kv_file_size(db->file, &size), KV_OK);
+    disk_limit(size);
+    CHECK_EQUAL(kv_file_write(db->file, size + 1000, "x", 1, NULL), KV_DISK_FULL);
+    CHECK_EQUAL(db->file->written_end, before);
+    for (uint32_t key = 2; put(db, key) == KV_OK; key++) {}
+    close_cleanly(db);
+    db = open_database(0);
+    check_clean(db, "opened on a full disk");
+    close_cleanly(db);
+}
+
 int main(void) {
+    RUN(test_a_refused_write_does_not_count);
     RUN(test_a_full_database_can_be_emptied);
     disk_reset();
     return 0;

@@ -32,13 +32,13 @@ def test_c_unit_tests_pass_under_sanitizers(tmp_path: Path) -> None:
     compiler = sanitizing_compiler(tmp_path)
     if compiler is None or not shutil.which("make"):
         pytest.skip("no C compiler with ASan and UBSan here")
-    run = subprocess.run(
-        ["make", "-C", str(GUEST), f"CC={compiler}", f"BUILD={tmp_path}", "-j2", "test"],
-        capture_output=True,
-        text=True,
-    )
+    make = ["make", "-C", str(GUEST), f"CC={compiler}", f"BUILD={tmp_path}", "-j2"]
+    run = subprocess.run([*make, "test"], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
     assert "test_crash" in run.stdout
+    run = subprocess.run([*make, "fuzz", "SECONDS=5"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    assert run.stderr.count("no finding") == 2
 
 
 @pytest.mark.timeout(400)
