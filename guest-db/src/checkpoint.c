@@ -62,21 +62,6 @@ static void drop(kv_db *db) {
     forget(c);
 }
 
-static int compare_pages(const void *a, const void *b) {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* The changed nodes of the newest version, in the order of their pages. */
-static kv_status list_changed(kv_db *db) {
-    kv_checkpoint *c = &db->checkpoint;
-    c->pages = malloc((db->nodes->dirty_count + 1u) * sizeof *c->pages);
-    if (c->pages == NULL) return KV_NO_MEMORY;
-    c->page_count = kv_nodes_changed(db->nodes, c->pages);
-    qsort(c->pages, c->page_count, sizeof *c->pages, compare_pages);
-    return KV_OK;
-}
-
 /* Pages for the space map, and the map itself, which says that they are in use. */
 static kv_status make_map(kv_db *db) {
     kv_checkpoint *c = &db->checkpoint;
@@ -101,7 +86,7 @@ static kv_status begin(kv_db *db) {
     kv_status status = kv_db_settle(db);
     /* The sector at whose beginning replaying will begin: its header is not to wait for the first record. */
     if (status == KV_OK && file->log.start == 0) status = kv_log_write(file, false);
-    if (status == KV_OK) status = list_changed(db);
+    if (status == KV_OK) status = kv_nodes_changed(db->nodes, &c->pages, &c->page_count);
     if (status == KV_OK) status = make_map(db);
     if (status == KV_OK && (c->pin = kv_nodes_pin(db->nodes)) == KV_NO_PIN) status = KV_TOO_MANY_CURSORS;
     if (status != KV_OK) {

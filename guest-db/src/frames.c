@@ -171,14 +171,25 @@ static kv_node *changed(const kv_nodes *nodes, uint32_t page) {
     return node != NULL && nodes->dirty[node->frame] == DIRTY ? node : NULL;
 }
 
-uint32_t kv_nodes_changed(const kv_nodes *nodes, uint32_t *pages) {
-    uint32_t count = 0;
+kv_status kv_nodes_changed(const kv_nodes *nodes, uint32_t **pages, uint32_t *count) {
+    const size_t words = (((size_t)nodes->sector_count << nodes->shift) + 63) / 64;
+    uint64_t *bits = calloc(words + 1, sizeof *bits); /* so that they need not be sorted */
+    *count = 0;
+    *pages = malloc((nodes->dirty_count + 1u) * sizeof **pages);
+    if (bits == NULL || *pages == NULL) {
+        free(bits);
+        return KV_NO_MEMORY;
+    }
     for (uint32_t frame = 0; frame < nodes->frames; frame++) {
         if (nodes->dirty[frame] != DIRTY) continue;
-        uint32_t page = frame_at(nodes, frame)->page;
-        if (!(kv_page_made(nodes, page) & KV_RETIRED)) pages[count++] = page;
+        uint32_t page = frame_at(nodes, frame)->page, at = page - KV_FIRST_PAGE;
+        if (!(kv_page_made(nodes, page) & KV_RETIRED)) bits[at / 64] |= (uint64_t)1 << at % 64;
     }
-    return count;
+    for (size_t word = 0; word < words; word++)
+        for (uint64_t left = bits[word]; left != 0; left &= left - 1)
+            (*pages)[(*count)++] = (uint32_t)(word * 64) + (uint32_t)__builtin_ctzll(left) + KV_FIRST_PAGE;
+    free(bits);
+    return KV_OK;
 }
 
 kv_status kv_nodes_write(kv_nodes *nodes, const uint32_t *pages, uint32_t count, uint32_t *next, uint32_t limit) {

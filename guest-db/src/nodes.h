@@ -143,8 +143,8 @@ void kv_pin_hold(kv_pin *pin, kv_retired entry);
 bool kv_page_list_room(kv_page_list *list, uint32_t more);
 void kv_pages_destroy(kv_nodes *nodes);
 
-/* The pages of changed nodes of the newest version, dirty_count at most, in no order. How many. */
-uint32_t kv_nodes_changed(const kv_nodes *nodes, uint32_t *pages);
+/* The pages of changed nodes of the newest version, in their order; to be freed, whatever the status. */
+kv_status kv_nodes_changed(const kv_nodes *nodes, uint32_t **pages, uint32_t *count);
 /* Write changed nodes, of `pages` from `*next` on, up to `limit` of them; those that were written or dropped meanwhile are
  * passed over. */
 kv_status kv_nodes_write(kv_nodes *nodes, const uint32_t *pages, uint32_t count, uint32_t *next, uint32_t limit);
