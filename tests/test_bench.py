@@ -277,6 +277,31 @@ def test_time_series(tmp_path: Path) -> None:
     assert "times SQLite, bar 10" in out and (tmp_path / "series.md").read_text().strip() == out.strip()
 
 
+def test_a_large_life(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [
+            sys.executable,
+            BENCH / "large.py",
+            "--keys",
+            "3000",
+            "--directory",
+            tmp_path,
+            "--results",
+            tmp_path,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert result.returncode == 0, result.stderr
+    results = json.loads((tmp_path / "large-3000.json").read_text())
+    assert list(results) == ["kvwasi", "kvwasi, cache of 128 MiB", "lmdb"]
+    steps = [row["step"] for row in results["lmdb"]]
+    assert steps[0] == "load, random order" and "compact" in steps
+    for rows in results.values():
+        assert [row["step"] for row in rows] == steps and rows[0]["us_an_operation"] > 0
+
+
 def test_readers_beside_a_writer(tmp_path: Path) -> None:
     """Killed now and then, for some seconds; `make readers` does it for five minutes."""
     out = run(

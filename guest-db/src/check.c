@@ -280,7 +280,30 @@ static kv_status check_tables(kv_db *db, report *r) {
     return status == KV_NOT_FOUND || status == KV_CORRUPT ? KV_OK : status;
 }
 
-/* ---- pages and counts, when nothing has changed since the beginning ---- */
+/* ---- pages, sectors and counts, when nothing has changed since the beginning ---- */
+
+/* Pages that no node uses are free, or wait for a pin to go; none is both, and none is lost. `check->reached` has those in use. */
+static void check_spare_pages(kv_check *check, const kv_nodes *nodes, report *r) {
+    for (uint32_t i = 0; i < nodes->free.count; i++) reach(check, nodes->free.pages[i], r);
+    for (uint32_t pin = 0; pin < KV_PINS_MAX; pin++)
+        for (uint32_t i = 0; i < nodes->pins[pin].held.count; i++) reach(check, nodes->pins[pin].held.entries[i].page, r);
+    for (uint32_t bit = 0; bit < check->reached_bits; bit++) {
+        uint32_t page = bit + KV_FIRST_PAGE;
+        bool known = kv_nodes_holds(nodes, page) && kv_pages_of(nodes, page)->made != NULL;
+        if (known && !(check->reached[bit / 8] >> (bit % 8) & 1)) add(r, (uint64_t)page * KV_PAGE_BYTES, KV_DETAIL_PAGES, no_key);
+    }
+}
+
+/* The sectors that are free are those in the list, each once. `check->live` is used up. */
+static void check_free_sectors(const kv_check *check, report *r) {
+    const kv_file *file = check->file;
+    uint64_t *listed = check->live;
+    memset(listed, 0, (size_t)(check->sector_end + 1) * sizeof *listed);
+    for (uint64_t i = file->free.first; i < file->free.end; i++)
+        if (file->free.numbers[i] < check->sector_end) listed[file->free.numbers[i]]++;
+    for (uint64_t i = 0; i < check->sector_end; i++)
+        if (listed[i] != (file->sectors[i].type == 0)) add(r, kv_sector_offset(file, i), KV_DETAIL_PAGES, no_key);
+}
 
 static kv_status check_pages(kv_db *db, report *r) {
     kv_check *check = &db->check;
@@ -305,6 +328,9 @@ static kv_status check_pages(kv_db *db, report *r) {
         if ((s->type == KV_SECTOR_LOG || s->type == KV_SECTOR_VALUES) && s->live != check->live[i])
             add(r, kv_sector_offset(file, i), KV_DETAIL_PAGES, no_key);
     }
+    if (file->read_only) return KV_OK; /* it gives nothing out */
+    check_spare_pages(check, nodes, r);
+    check_free_sectors(check, r);
     return KV_OK;
 }
 

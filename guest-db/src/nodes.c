@@ -12,7 +12,7 @@ kv_status kv_nodes_init(kv_nodes *nodes, struct kv_file *file, uint32_t shift, u
     nodes->shift = shift;
     nodes->epoch = 1;
     nodes->oldest_pin = UINT64_MAX;
-    nodes->kept_pin = KV_NO_PIN;
+    nodes->kept_pin = nodes->catch_all = KV_NO_PIN;
     kv_nodes_set_cache(nodes, cache_bytes);
     return kv_nodes_ready(nodes, 8);
 }
@@ -55,8 +55,8 @@ uint32_t kv_nodes_copy(kv_nodes *nodes, uint32_t page) {
 
 static void settle(kv_nodes *nodes, kv_retired entry) {
     uint64_t made = kv_page_made(nodes, entry.page) & ~KV_RETIRED;
-    kv_pin *holder = NULL;
-    if (nodes->oldest_pin < entry.epoch && made <= nodes->newest_pin) {
+    kv_pin *holder = nodes->catch_all == KV_NO_PIN ? NULL : &nodes->pins[nodes->catch_all];
+    if (holder == NULL && nodes->oldest_pin < entry.epoch && made <= nodes->newest_pin) {
         for (uint32_t i = 0; i < nodes->pin_limit; i++) {
             kv_pin *pin = &nodes->pins[i];
             if (pin->epoch == 0 || pin->epoch < made || pin->epoch >= entry.epoch) continue;
@@ -109,8 +109,11 @@ uint32_t kv_nodes_pin_again(kv_nodes *nodes, uint32_t pin) {
     return add_pin(nodes, nodes->pins[pin].epoch);
 }
 
+void kv_nodes_keep_all(kv_nodes *nodes, uint32_t pin) { nodes->catch_all = pin; }
+
 void kv_nodes_unpin(kv_nodes *nodes, uint32_t pin) {
     if (pin == KV_NO_PIN) return;
+    if (pin == nodes->catch_all) nodes->catch_all = KV_NO_PIN;
     assert(pin < KV_PINS_MAX && nodes->pins[pin].epoch != 0);
     nodes->pins[pin].epoch = 0;
     nodes->oldest_pin = UINT64_MAX;

@@ -24,7 +24,9 @@
 #ifndef KV_FRAMES_MIN
 #define KV_FRAMES_MIN 128u
 #endif
+#ifndef KV_HELD_MAX
 #define KV_HELD_MAX 1024u /* checkpoints kept for readers in other processes, besides those of the slots */
+#endif
 #define KV_PINS_MAX (KV_CURSORS_MAX + KV_SNAPSHOTS_MAX + KV_HELD_MAX + 16u)
 #define KV_NO_PIN UINT32_MAX
 #define KV_RETIRED ((uint64_t)1 << 63) /* in kv_pages.made: the newest version does not refer to it */
@@ -71,6 +73,7 @@ typedef struct kv_nodes {
     uint8_t *maps[2];             /* to which `used` and `kept` point */
     uint32_t kept_pin;            /* that holds the pages in `kept`, and since when; KV_NO_PIN: none */
     uint64_t kept_epoch;
+    uint32_t catch_all;           /* a pin that keeps every page that is given up, whoever sees it; KV_NO_PIN: none does */
     uint64_t epoch;
     kv_pin pins[KV_PINS_MAX];
     uint32_t pin_limit; /* pins behind it are not in use */
@@ -120,6 +123,8 @@ uint32_t kv_nodes_pin(kv_nodes *nodes);
 /* One more pin on the version of `pin`. */
 uint32_t kv_nodes_pin_again(kv_nodes *nodes, uint32_t pin);
 void kv_nodes_unpin(kv_nodes *nodes, uint32_t pin); /* KV_NO_PIN: nothing */
+/* From now on, and until it goes, the pin keeps whatever is given up: it stands for versions that have no pin of their own. */
+void kv_nodes_keep_all(kv_nodes *nodes, uint32_t pin);
 
 /* Begin to note what is taken and retired; with nothing noted yet, or, for a savepoint, on top of what is. */
 kv_nodes_mark kv_nodes_journal(kv_nodes *nodes);

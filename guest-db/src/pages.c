@@ -130,13 +130,14 @@ bool kv_nodes_look(kv_nodes *nodes, uint32_t page) {
 }
 
 void kv_nodes_give_up_kept(kv_nodes *nodes) {
-    nodes->kept_pin = KV_NO_PIN;
     for (uint32_t sector = 0; sector < nodes->sector_count; sector++) {
         kv_pages *s = &nodes->sectors[sector];
+        if (s->kept != NULL && nodes->catch_all != KV_NO_PIN) look_at(nodes, sector); /* each goes its way, with the pin's others */
         for (uint32_t at = 0; s->kept != NULL && at < bytes_a_sector(nodes); at++)
             nodes->pages_in_use -= (uint32_t)__builtin_popcount(kept_byte(s, at));
         s->kept = NULL;
     }
+    nodes->kept_pin = KV_NO_PIN;
     nodes->unseen = 0; /* there may be free ones again */
 }
 

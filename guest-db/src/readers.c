@@ -11,11 +11,19 @@ void kv_readers_give_up(kv_db *db, uint64_t sequence, uint32_t pin) {
         kv_nodes_unpin(db->nodes, pin);
         return;
     }
-    if (db->held_count < KV_HELD_MAX) db->held[db->held_count++] = (kv_held){sequence, sequence, pin};
-    /* else it is kept until the database is opened again */
+    if (db->held_count < KV_HELD_MAX) {
+        db->held[db->held_count++] = (kv_held){sequence, sequence, pin};
+        return;
+    }
+    kv_held *all = &db->held[KV_HELD_MAX - 1]; /* no more pins: one stands for all that come now, and keeps whatever is given up */
+    for (uint32_t i = 0; i < db->held_count; i++)
+        if (db->held[i].pin == db->nodes->catch_all) all = &db->held[i];
+    all->last = sequence;
+    kv_nodes_keep_all(db->nodes, all->pin);
+    kv_nodes_unpin(db->nodes, pin);
 }
 
-void kv_readers_hold_older(kv_db *db, uint64_t newest, uint32_t pin) {
+void kv_readers_hold_older(kv_db *db, uint64_t newest, uint32_t pin) { /* at opening: it is the first */
     db->held[db->held_count++] = (kv_held){0, newest - 1, pin};
 }
 

@@ -233,10 +233,56 @@ static void test_pages_are_looked_at_when_needed(void) {
     close_cleanly(db);
 }
 
+/* What `check` says first; 0: nothing. */
+static uint32_t first_problem(kv_db *db) {
+    kv_problem problems[8];
+    uint64_t count;
+    kv_status status;
+    uint32_t detail = 0;
+    CHECK_EQUAL(kv_check_begin(db), KV_OK);
+    do {
+        status = kv_check_step(db, problems, 8, &count);
+        if (count > 0 && detail == 0) detail = problems[0].detail;
+    } while (status == KV_AGAIN);
+    CHECK_EQUAL(status, KV_OK);
+    return detail;
+}
+
+/* A page or a sector that nobody has any more, or that two have, is told. */
+static void test_lost_space_is_told(void) {
+    static model now;
+    disk_reset();
+    memset(&now, 0, sizeof now);
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    for (uint32_t key = 0; key < MANY; key++) CHECK_EQUAL(write_one(db, &now, key, 3, 0), KV_OK);
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    while (db->checkpoint.phase != KV_CHECKPOINT_IDLE) {
+        while (kv_checkpoint_finish(db) == KV_AGAIN) {}
+        CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    }
+    CHECK_EQUAL(first_problem(db), 0);
+    kv_page_list *pages = &db->nodes->free;
+    CHECK(pages->count > 2);
+    uint32_t page = pages->pages[--pages->count];
+    CHECK_EQUAL(first_problem(db), KV_DETAIL_PAGES);
+    pages->pages[pages->count++] = pages->pages[0]; /* and another twice */
+    CHECK_EQUAL(first_problem(db), KV_DETAIL_INDEX);
+    pages->pages[pages->count - 1] = page;
+    CHECK_EQUAL(first_problem(db), 0);
+    kv_sector_list *sectors = &db->file->free;
+    CHECK(kv_sector_list_count(sectors) > 0);
+    sectors->first++;
+    CHECK_EQUAL(first_problem(db), KV_DETAIL_PAGES);
+    sectors->first--;
+    CHECK_EQUAL(first_problem(db), 0);
+    close_cleanly(db);
+}
+
 int main(void) {
     RUN(test_more_than_fits);
     RUN(test_opening_reads_little);
     RUN(test_pages_are_looked_at_when_needed);
+    RUN(test_lost_space_is_told);
     disk_reset();
     return 0;
 }
