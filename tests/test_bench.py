@@ -302,6 +302,15 @@ def test_a_large_life(tmp_path: Path) -> None:
         assert [row["step"] for row in rows] == steps and rows[0]["us_an_operation"] > 0
 
 
+def test_pauses(tmp_path: Path) -> None:
+    out = run("pauses.py", "--keys", 3000, "--directory", tmp_path, "--results", tmp_path)
+    assert "the longest put" in out.lower()
+    results = json.loads((tmp_path / "pauses.json").read_text())
+    for found in results.values():  # every put was counted
+        assert sum(sum(counts.values()) for counts in found["counts"].values()) == 20 * 300
+    ElementTree.parse(tmp_path / "pauses.svg")
+
+
 def test_readers_beside_a_writer(tmp_path: Path) -> None:
     """Killed now and then, for some seconds; `make readers` does it for five minutes."""
     out = run(

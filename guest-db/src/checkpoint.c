@@ -180,7 +180,9 @@ kv_status kv_checkpoint_catch_up(kv_db *db) {
     if (!kv_checkpoint_is_behind(db)) return KV_OK;
     kv_status status = kv_checkpoint_finish(db);
     if (status == KV_AGAIN) return status;
-    return status == KV_OK ? KV_NEEDS_SYNC : KV_OK; /* what went wrong the next write will tell, if it still does */
+    if (status == KV_OK) return KV_NEEDS_SYNC;
+    db->flush_wanted = 0; /* what went wrong the next write will tell, if it still does */
+    return KV_OK;
 }
 
 /* ---- flushes ---- */

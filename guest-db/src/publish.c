@@ -30,12 +30,17 @@ void kv_publish_release(kv_db *db) {
     db->published.pin = KV_NO_PIN;
 }
 
+/* What is wished for as long as nobody has done it: not a call longer, or who flushes would never rest. */
+static void update_wishes(kv_db *db) {
+    db->flush_wanted = (kv_checkpoint_waits_for_flush(db) ? KV_WANTS_FLUSH : 0) | (kv_checkpoint_is_behind(db) ? KV_WANTS_CATCH_UP : 0);
+}
+
 kv_status kv_publish_commit(kv_db *db, uint64_t records, uint64_t bytes) {
     db->committed_end = kv_log_position(db->file);
     db->tail_records += records;
     db->tail_bytes += bytes;
     db->position = db->committed_end;
-    db->flush_wanted = (kv_checkpoint_waits_for_flush(db) ? KV_WANTS_FLUSH : 0) | (kv_checkpoint_is_behind(db) ? KV_WANTS_CATCH_UP : 0);
+    update_wishes(db);
     return db->published.pin == KV_NO_PIN && !kv_checkpoint_wants_flush(db) ? KV_OK : KV_NEEDS_SYNC;
 }
 
@@ -71,6 +76,7 @@ kv_status kv_db_synced(kv_db *db, uint64_t position) {
     if (db->flushing.pin == KV_NO_PIN || position != db->flushing_end) return KV_INVALID;
     if (position > db->durable) db->durable = position;
     kv_checkpoint_flushed(db);
+    update_wishes(db);
     kv_version flushed = db->flushing;
     db->flushing.pin = KV_NO_PIN;
     if (db->published.pin != KV_NO_PIN) {

@@ -395,6 +395,7 @@ static void test_a_large_commit_is_caught_up_with(void) {
         if (status == KV_NEEDS_SYNC) CHECK_EQUAL(kv_db_flush(db), KV_OK);
     }
     CHECK_EQUAL(db->tail_records, 0);
+    CHECK_EQUAL(db->flush_wanted, 0); /* whoever reads now wakes nobody */
     kv_db_free(db); /* without a close */
     db = open_database(0);
     CHECK_EQUAL(db->tail_records, 0);

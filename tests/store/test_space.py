@@ -8,8 +8,8 @@ import pytest
 import kvwasi
 
 SECTOR = 256 << 10
-# What a file may have whatever is live: spared and waiting sectors, the index, three checkpoints' worth of log (a busy
-# machine lets the thread that flushes wait).
+# What a file may have whatever is live: spared and waiting sectors, the index, the log of three checkpoints
+# (on a busy machine the thread that flushes waits).
 RESERVE = 12 * SECTOR + (12 << 20)
 KEYS, VALUE, ROUNDS = 40, 20_000, 36
 
