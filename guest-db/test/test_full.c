@@ -116,8 +116,32 @@ static void test_a_refused_write_does_not_count(void) {
     close_cleanly(db);
 }
 
+/* What waits to be merged cannot be, and whoever wants to look at the tree is told so. */
+static void test_a_merge_that_is_refused(void) {
+    disk_reset();
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    char name[16];
+    kv_value_ref ref;
+    uint64_t size;
+    CHECK_EQUAL(put(db, 1), KV_OK);
+    CHECK_EQUAL(kv_file_size(db->file, &size), KV_OK);
+    disk_limit(size);
+    while (db->nodes->free.count > KV_SPARE_PAGES) (void)kv_nodes_take_page(db->nodes); /* as if they were used */
+    CHECK_EQUAL(kv_txn_begin(db), KV_OK);
+    CHECK_EQUAL(kv_txn_put(db, 0, key_of(2, name), (const uint8_t *)"x", 1, 0, &ref), KV_OK);
+    CHECK_EQUAL(kv_value_begin(db, 0, key_of(3, name), KV_INLINE_MAX + 1, 0), KV_DISK_FULL);
+    CHECK_EQUAL(kv_txn_delete(db, 0, key_of(1, name)), KV_TRANSACTION_FAILED);
+    CHECK_EQUAL(kv_txn_rollback(db), KV_OK);
+    kv_db_free(db);
+    disk_limit(0);
+    db = open_database(0);
+    check_clean(db, "after a refused merge");
+    close_cleanly(db);
+}
+
 int main(void) {
     RUN(test_a_refused_write_does_not_count);
+    RUN(test_a_merge_that_is_refused);
     RUN(test_a_full_database_can_be_emptied);
     disk_reset();
     return 0;
