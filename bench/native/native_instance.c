@@ -73,8 +73,9 @@ static void host_prefetch(kvw_host *host, uint32_t fd, uint64_t offset, size_t l
 {
     (void)host;
     if ((int)fd != window.fd || offset + length > window.length) return;
-    for (size_t at = 0; at < length; at += 64)
-        __builtin_prefetch(window.start + offset + at);
+    const uint8_t *at = window.start + offset, *end = at + length;
+    for (at -= (uintptr_t)at % 64; at < end; at += 64) /* whole lines, as the WASI host does */
+        __builtin_prefetch(at);
 }
 
 static int host_datasync(kvw_host *host, uint32_t fd)

@@ -268,8 +268,10 @@ static void host_prefetch(kvw_host *host, uint32_t fd, uint64_t offset, size_t l
         length > d->file->window_length - offset)
         return;
     const uint8_t *at = d->file->window + offset;
+    size_t ahead = (uintptr_t)at % LINE; /* the last line, too, however the first byte lies in its own */
+    length += ahead;
     for (size_t i = 0; i < length && i < (size_t)LINE * LINES_MAX; i += LINE)
-        __builtin_prefetch(at + i);
+        __builtin_prefetch(at - ahead + i);
 }
 
 static int host_map(kvw_host *host, uint32_t fd, uint64_t offset, size_t length, void **address)
