@@ -2,7 +2,7 @@
 
 cdef uint32_t BATCH_KEYS = 1024
 cdef uint32_t BATCH_BYTES = 256 << 10
-cdef uint32_t AHEAD = 16  # values on their way from memory at once
+cdef uint32_t AHEAD = 32  # values on their way from memory at once
 
 
 cdef inline uint32_t _aligned(uint32_t length, uint32_t to) noexcept nogil:
