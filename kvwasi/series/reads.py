@@ -62,6 +62,9 @@ class SeriesReads:
         """What it keeps."""
         return self._note().retention
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._of, self.name)  # as far as a store can be pickled
+
     def __repr__(self) -> str:
         return f"<kvwasi.{type(self).__name__} {self.name!r} of {self._of!r}>"
 

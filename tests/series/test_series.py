@@ -1,5 +1,6 @@
 """Time series through the public API."""
 
+import pickle
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -304,6 +305,14 @@ def test_a_read_only_store(store: kvwasi.Store, path: Path) -> None:
             reading.series("s").append(2, 2)
         with pytest.raises(kvwasi.ReadOnlyError):
             reading.series("other").append(2, 2)
+
+
+def test_a_series_that_is_read_goes_to_other_processes(store: kvwasi.Store, path: Path) -> None:
+    store.series("s\N{DEGREE SIGN}").append_many([1.5, 2.5], [10, 20])
+    with kvwasi.open(path, "r") as reader:
+        again = pickle.loads(pickle.dumps(reader.series("s\N{DEGREE SIGN}")))
+        assert list(again.items()) == [(10, 1.5), (20, 2.5)] and again.name == "s\N{DEGREE SIGN}"
+        again._of.close()
 
 
 # retention
