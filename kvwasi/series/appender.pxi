@@ -3,6 +3,7 @@
 cdef int64_t NEVER = -1
 
 
+@cython.auto_pickle(False)  # the subclass has its own
 cdef class Appender:
     """The `append` of a series, without Python's part. What is more than a put is left to the subclass.
 
