@@ -159,8 +159,8 @@ def measure(samples: int, turns: int, directory: Path) -> list[Measurement]:
                 seconds, counted = _timed(lambda: engine.count(*most))  # noqa: B023
                 note("count", engine.name, seconds * 1e3, counted)
             with _opened(make, directory, sync=False) as engine:
-                for line, call, value in (("append", engine.append, 1.5), ("put", engine.put, b"12345678")):
-                    mean, typical = _calls(call, value, few)
+                calls = {"append": (engine.append, 1.5), "put": (engine.put, b"12345678")}
+                for line, (mean, typical) in _calls(calls, few).items():
                     note(line, engine.name, mean * 1e6)
                     note(f"{line}, median", engine.name, typical * 1e6)
             with _opened(make, directory, sync=True) as engine:
@@ -194,15 +194,19 @@ def _append_all(engine: Any, times: Any, values: Any) -> None:
         engine.append_many(times[begin : begin + BATCH], values[begin : begin + BATCH])
 
 
-def _calls(call: Callable[[int, Any], object], value: Any, count: int) -> tuple[float, float]:
-    """Seconds a call: the mean, and the median of groups of calls, most of which have no block to make."""
-    groups = []
+def _calls(
+    calls: dict[str, tuple[Callable[[int, Any], object], Any]], count: int
+) -> dict[str, tuple[float, float]]:
+    """Seconds a call: the mean, and the median of groups of calls, most of which have no block to make.
+
+    The groups take turns, so that both meet the same state of file and memory.
+    """
+    groups: dict[str, list[float]] = {line: [] for line in calls}
     for begin in range(0, count, GROUP):
-        part = range(begin, min(begin + GROUP, count))
-        seconds = _time(lambda: [call(at, value) for at in part])  # noqa: B023
-        groups.append((seconds, len(part)))
-    mean = sum(seconds for seconds, _ in groups) / count
-    return mean, statistics.median(seconds / calls for seconds, calls in groups)
+        for line, (call, value) in calls.items():
+            part = range(begin, begin + GROUP)
+            groups[line].append(_time(lambda: [call(at, value) for at in part]) / GROUP)  # noqa: B023
+    return {line: (statistics.mean(taken), statistics.median(taken)) for line, taken in groups.items()}
 
 
 @contextmanager
