@@ -52,7 +52,7 @@ static bool is_sound(const kv_file *file, const kv_map *map) {
 }
 
 kv_status kv_map_read(kv_file *file, const kv_superblock *super, kv_map *map) {
-    *map = (kv_map){.sectors = super->map_sectors};
+    *map = (kv_map){.sectors = 0}; /* of a damaged one nothing is known */
     if (super->map_page == 0) return super->map_sectors == 0 ? KV_OK : kv_file_fail(file, KV_CORRUPT, KV_DETAIL_SUPERBLOCK, 0);
     uint64_t size;
     kv_status status = kv_file_size(file, &size);
@@ -64,6 +64,7 @@ kv_status kv_map_read(kv_file *file, const kv_superblock *super, kv_map *map) {
     map->bytes = malloc((size_t)super->map_pages * KV_MP_BYTES);
     map->pages = malloc((size_t)super->map_pages * sizeof *map->pages);
     if (map->bytes == NULL || map->pages == NULL) status = KV_NO_MEMORY;
+    map->sectors = super->map_sectors;
     uint32_t page = super->map_page;
     while (status == KV_OK && map->page_count < super->map_pages) {
         uint8_t bytes[KV_PAGE_BYTES];
