@@ -141,6 +141,10 @@ uint8_t *kv_nodes_load(kv_nodes *nodes, uint32_t page) {
     uint64_t offset = (uint64_t)page * KV_PAGE_BYTES;
     nodes->failure = KV_NO_MEMORY;
     if (!kv_nodes_look(nodes, page)) return NULL;
+    if (kv_page_made(nodes, page) == 0) { /* free, says the map: it may be given out at any moment */
+        (void)kv_nodes_fail(nodes, page);
+        return NULL;
+    }
     if (nodes->free_frame_count == 0 && add_chunks(nodes) != KV_OK) return NULL;
     uint32_t frame = nodes->free_frames[nodes->free_frame_count - 1];
     kv_node *node = frame_at(nodes, frame);
