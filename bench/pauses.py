@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import engines
 from scale import SEED, child_fill, entry
@@ -74,29 +74,46 @@ def child(name: str, place: Path, keys: int) -> dict[str, Any]:
     }
 
 
-def columns_of(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """Engine and phase, where there were puts."""
-    return [(name, phase) for name, found in results.items() for phase in PHASES if found["counts"][phase]]
+class Column(NamedTuple):
+    """The puts of an engine in a phase."""
+
+    name: str
+    label: str
+    counts: dict[int, int]
+    longest_ms: tuple[float, float]
+
+
+def columns_of(results: dict[str, Any]) -> list[Column]:
+    """Where there were puts."""
+    return [
+        Column(
+            name,
+            f"{name}, {phase}" if name == "kvwasi" else name,
+            {int(power): count for power, count in found["counts"][phase].items()},  # JSON has no other keys
+            tuple(found["longest_ms"][phase]),
+        )
+        for name, found in results.items()
+        for phase in PHASES
+        if found["counts"][phase]
+    ]
 
 
 def table(results: dict[str, Any], keys: int) -> str:
     """As Markdown."""
     columns = columns_of(results)
-    heads = [f"{name}, {phase}" if name == "kvwasi" else name for name, phase in columns]
-    counted = [{int(k): v for k, v in results[name]["counts"][phase].items()} for name, phase in columns]
     lines = [
         f"# Single puts without sync, {keys:,} keys overwritten at random",
         "",
-        f"| a put took | {' | '.join(heads)} |",
-        "|---|" + "---:|" * len(heads),
+        f"| a put took | {' | '.join(column.label for column in columns)} |",
+        "|---|" + "---:|" * len(columns),
     ]
-    for power in range(max(max(counts) for counts in counted) + 1):
-        cells = [f"{counts.get(power, 0):,}" for counts in counted]
+    for power in range(max(max(column.counts) for column in columns) + 1):
+        cells = [f"{column.counts.get(power, 0):,}" for column in columns]
         lines.append(f"| < {1 << power:,} us | {' | '.join(cells)} |")
-    longest = [results[name]["longest_ms"][phase] for name, phase in columns]
+    longest = [column.longest_ms for column in columns]
     lines.append("| the longest, ms | " + " | ".join(f"{wall:.2f}" for wall, _ in longest) + " |")
     lines.append("| on the processor, ms | " + " | ".join(f"{used:.2f}" for _, used in longest) + " |")
-    worst = max(wall for (name, _), (wall, _) in zip(columns, longest, strict=True) if name == "kvwasi")
+    worst = max(column.longest_ms[0] for column in columns if column.name == "kvwasi")
     lines += [
         "",
         f"- The longest put: {worst:.2f} ms, bar 10 ms: {'met' if worst <= 10 else '**missed**'}",
@@ -110,14 +127,13 @@ def table(results: dict[str, Any], keys: int) -> str:
 def chart(results: dict[str, Any]) -> str:
     """Shares of puts that took longer, as SVG; both axes logarithmic."""
     series: dict[str, list[tuple[float, float]]] = {}
-    for name, phase in columns_of(results):
-        counts = {int(k): v for k, v in results[name]["counts"][phase].items()}
-        total, longer = sum(counts.values()), 0
+    for column in columns_of(results):
+        total, longer = sum(column.counts.values()), 0
         points = []
-        for power in sorted(counts, reverse=True):
-            longer += counts[power]
+        for power in sorted(column.counts, reverse=True):
+            longer += column.counts[power]
             points.append((float(max(1 << power, 2) / 2), longer / total))
-        series[f"{name}, {phase}" if name == "kvwasi" else name] = points[::-1]
+        series[column.label] = points[::-1]
     return plot.lines("Share of puts that took at least so long", series, x_axis="us", y_axis="share")
 
 

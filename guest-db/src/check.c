@@ -158,6 +158,11 @@ static void reach(kv_check *check, uint32_t page, report *r) {
     *byte |= mask;
 }
 
+static bool is_reached(const kv_check *check, uint32_t page) {
+    uint32_t bit = page - KV_FIRST_PAGE;
+    return check->reached[bit / 8] >> (bit % 8) & 1;
+}
+
 static void begin_tree(kv_check *check, kv_root root) {
     check->root = root;
     check->keys = 0;
@@ -290,7 +295,7 @@ static void check_spare_pages(kv_check *check, const kv_nodes *nodes, report *r)
     for (uint32_t bit = 0; bit < check->reached_bits; bit++) {
         uint32_t page = bit + KV_FIRST_PAGE;
         bool known = kv_nodes_holds(nodes, page) && kv_pages_of(nodes, page)->made != NULL;
-        if (known && !(check->reached[bit / 8] >> (bit % 8) & 1)) add(r, (uint64_t)page * KV_PAGE_BYTES, KV_DETAIL_PAGES, no_key);
+        if (known && !is_reached(check, page)) add(r, (uint64_t)page * KV_PAGE_BYTES, KV_DETAIL_PAGES, no_key);
     }
 }
 
@@ -318,9 +323,7 @@ static kv_status check_pages(kv_db *db, report *r) {
     for (uint32_t i = 0; i < db->map_page_count; i++) reach(check, db->map_pages[i], r);
     for (uint32_t page = KV_FIRST_PAGE; page - KV_FIRST_PAGE < check->reached_bits; page++) {
         if (!kv_nodes_holds(nodes, page)) continue;
-        uint32_t bit = page - KV_FIRST_PAGE;
-        bool reached = check->reached[bit / 8] >> (bit % 8) & 1;
-        if (reached != kv_nodes_in_use(nodes, page))
+        if (is_reached(check, page) != kv_nodes_in_use(nodes, page))
             add(r, (uint64_t)page * KV_PAGE_BYTES, KV_DETAIL_PAGES, no_key);
     }
     for (uint64_t i = 0; i < check->sector_end; i++) {

@@ -156,7 +156,7 @@ void kv_nodes_bits(const kv_nodes *nodes, uint64_t sector, uint8_t *to) {
     }
     memset(to, 0, bytes_a_sector(nodes));
     for (uint32_t i = 1; i < pages_a_sector(nodes); i++)
-        if (s->made[i] != 0 && !(s->made[i] & KV_RETIRED)) to[i / 8] = (uint8_t)(to[i / 8] | 1u << i % 8);
+        if (kv_nodes_in_use(nodes, first_page(nodes, sector) + i)) to[i / 8] = (uint8_t)(to[i / 8] | 1u << i % 8);
 }
 
 void kv_nodes_quarantine(kv_nodes *nodes, uint32_t pin) {

@@ -185,6 +185,15 @@ static void test_opening_reads_little(void) {
     CHECK(reads[1] < reads[0] + 60);
 }
 
+/* A new database with MANY keys. */
+static kv_db *filled(model *now) {
+    disk_reset();
+    memset(now, 0, sizeof *now);
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    for (uint32_t key = 0; key < MANY; key++) CHECK_EQUAL(write_one(db, now, key, 3, 0), KV_OK);
+    return db;
+}
+
 /* How many sectors of the index somebody has looked at. */
 static uint32_t looked_at(const kv_nodes *nodes, uint32_t *sectors) {
     uint32_t looked = *sectors = 0;
@@ -198,10 +207,7 @@ static uint32_t looked_at(const kv_nodes *nodes, uint32_t *sectors) {
 /* Opening makes nothing of a sector's pages before one of them is needed; what is in use and what is free is known all the same. */
 static void test_pages_are_looked_at_when_needed(void) {
     static model now;
-    disk_reset();
-    memset(&now, 0, sizeof now);
-    kv_db *db = open_database(KV_OPEN_CREATE);
-    for (uint32_t key = 0; key < MANY; key++) CHECK_EQUAL(write_one(db, &now, key, 3, 0), KV_OK);
+    kv_db *db = filled(&now);
     for (uint32_t key = 0; key < MANY; key += 7) CHECK_EQUAL(write_one(db, &now, key, 5, 0), KV_OK);
     uint32_t sectors, known, in_use = 0;
     while (db->tail_records > 0) { /* so that nothing is replayed */
@@ -251,10 +257,7 @@ static uint32_t first_problem(kv_db *db) {
 /* A page or a sector that nobody has any more, or that two have, is told. */
 static void test_lost_space_is_told(void) {
     static model now;
-    disk_reset();
-    memset(&now, 0, sizeof now);
-    kv_db *db = open_database(KV_OPEN_CREATE);
-    for (uint32_t key = 0; key < MANY; key++) CHECK_EQUAL(write_one(db, &now, key, 3, 0), KV_OK);
+    kv_db *db = filled(&now);
     CHECK_EQUAL(kv_db_flush(db), KV_OK);
     while (db->checkpoint.phase != KV_CHECKPOINT_IDLE) {
         while (kv_checkpoint_finish(db) == KV_AGAIN) {}
@@ -282,10 +285,7 @@ static void test_lost_space_is_told(void) {
 static void test_an_older_map_that_cannot_be(void) {
     static model now;
     for (int how = 0; how < 2; how++) {
-        disk_reset();
-        memset(&now, 0, sizeof now);
-        kv_db *db = open_database(KV_OPEN_CREATE);
-        for (uint32_t key = 0; key < MANY; key++) CHECK_EQUAL(write_one(db, &now, key, 3, 0), KV_OK);
+        kv_db *db = filled(&now);
         close_cleanly(db);
         size_t size;
         uint8_t *file = disk_bytes(DATABASE, &size), *other = file + KV_SUPERBLOCK_SLOT;
