@@ -204,18 +204,23 @@ static uint32_t looked_at(const kv_nodes *nodes, uint32_t *sectors) {
     return looked;
 }
 
+/* So that nothing is replayed when it is opened. */
+static void finish_checkpoint(kv_db *db) {
+    while (db->tail_records > 0) {
+        kv_status status;
+        while ((status = kv_checkpoint_finish(db)) == KV_AGAIN) {}
+        CHECK_EQUAL(status, KV_OK);
+        CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    }
+}
+
 /* Opening makes nothing of a sector's pages before one of them is needed; what is in use and what is free is known all the same. */
 static void test_pages_are_looked_at_when_needed(void) {
     static model now;
     kv_db *db = filled(&now);
     for (uint32_t key = 0; key < MANY; key += 7) CHECK_EQUAL(write_one(db, &now, key, 5, 0), KV_OK);
     uint32_t sectors, known, in_use = 0;
-    while (db->tail_records > 0) { /* so that nothing is replayed */
-        kv_status status;
-        while ((status = kv_checkpoint_finish(db)) == KV_AGAIN) {}
-        CHECK_EQUAL(status, KV_OK);
-        CHECK_EQUAL(kv_db_flush(db), KV_OK);
-    }
+    finish_checkpoint(db);
     close_cleanly(db);
     db = open_database(0);
     CHECK_EQUAL(looked_at(db->nodes, &sectors), 0);
@@ -302,12 +307,47 @@ static void test_an_older_map_that_cannot_be(void) {
     }
 }
 
+static uint32_t leaf_of(kv_db *db, kv_key key) {
+    kv_path path;
+    CHECK_EQUAL(kv_nodes_ready(db->nodes, KV_HEIGHT_MAX), KV_OK);
+    CHECK_EQUAL(kv_tree_find(db->nodes, &db->head.main, key, &path), KV_OK);
+    return path.steps[0].node;
+}
+
+/* A leaf that the map calls free is damage: it could be given out while the way that leads to it is being changed. */
+static void test_a_page_that_is_free_is_no_leaf(void) {
+    static model now;
+    char names[2][16];
+    const uint8_t byte = 1;
+    kv_value_ref ref;
+    kv_db *db = filled(&now);
+    finish_checkpoint(db);
+    kv_key key = key_of(0, names[0]), other = key;
+    uint32_t leaf = leaf_of(db, key), index = (leaf - KV_FIRST_PAGE) & ((1u << db->nodes->shift) - 1);
+    for (uint32_t i = 1; leaf_of(db, other) == leaf; i++) other = key_of(i, names[1]);
+    close_cleanly(db);
+
+    db = open_database(0);
+    kv_pages *s = &db->nodes->sectors[(leaf - KV_FIRST_PAGE) >> db->nodes->shift];
+    CHECK(s->used != NULL && s->used[index / 8] >> index % 8 & 1);
+    ((uint8_t *)(uintptr_t)s->used)[index / 8] ^= (uint8_t)(1u << index % 8);
+    s->kept = NULL; /* nor does the older checkpoint have it */
+    CHECK_EQUAL(kv_db_get(db, 0, key, KV_VIEW_PUBLISHED, &ref), KV_CORRUPT);
+    CHECK_EQUAL(db->error.detail, KV_DETAIL_INDEX);
+    CHECK_EQUAL(db->error.offset, (uint64_t)leaf * KV_PAGE_BYTES);
+    CHECK_EQUAL(kv_db_put(db, 0, key, &byte, 1, 0, &ref), KV_CORRUPT);
+    CHECK_EQUAL(kv_db_delete(db, 0, key, 0), KV_CORRUPT);
+    CHECK_EQUAL(kv_db_put(db, 0, other, &byte, 1, 0, &ref), KV_OK); /* the rest is whole */
+    kv_db_free(db);
+}
+
 int main(void) {
     RUN(test_more_than_fits);
     RUN(test_opening_reads_little);
     RUN(test_pages_are_looked_at_when_needed);
     RUN(test_lost_space_is_told);
     RUN(test_an_older_map_that_cannot_be);
+    RUN(test_a_page_that_is_free_is_no_leaf);
     disk_reset();
     return 0;
 }
