@@ -25,6 +25,8 @@ void test_links(void) {
     FAILS(__wasi_path_link(ROOT, 0, "file", ROOT, "other"), EXIST);
     FAILS(__wasi_path_link(ROOT, 0, "file", ROOT, "file"), EXIST);
     FAILS(__wasi_path_link(ROOT, 0, "file", ROOT, "dir"), EXIST);
+    FAILS(__wasi_path_link(ROOT, 0, "file", ROOT, "dir/"), EXIST);
+    FAILS(__wasi_path_link(ROOT, 0, "file", ROOT, "other/"), NOTDIR);
     FAILS(__wasi_path_link(ROOT, 0, "dir", ROOT, "link"), PERM);
     FAILS(__wasi_path_link(ROOT, 0, "nothing", ROOT, "link"), NOENT);
     FAILS(__wasi_path_link(ROOT, 0, "file", ROOT, "nothing/link"), NOENT);
@@ -139,6 +141,7 @@ void test_symlink_names(void) {
     FAILS(__wasi_path_symlink("source", ROOT, "dir/"), EXIST);
     make_file(ROOT, "file", "");
     FAILS(__wasi_path_symlink("source", ROOT, "file"), EXIST);
+    FAILS(__wasi_path_symlink("source", ROOT, "file/"), NOTDIR);
     FAILS(__wasi_path_symlink("source", ROOT, "file/link"), NOTDIR);
     FAILS(__wasi_path_symlink("source", ROOT, "nothing/link"), NOENT);
     FAILS(__wasi_path_symlink("", ROOT, "link"), NOENT);

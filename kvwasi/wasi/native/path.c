@@ -174,6 +174,16 @@ uint32_t kvw_path_filestat_set_times(kvw_host *host, const kvw_memory *memory, c
     return kvw_errno(set_times_beneath(host, t.d->os_fd, t.path, follow, times));
 }
 
+/* The error of making a name that is there already. One that ends in a slash and leads to no directory is ENOTDIR by POSIX (link,
+ * symlink); Linux says EEXIST. */
+static int taken_name(kvw_host *host, const target *t, const kvw_place *place, int error)
+{
+    struct stat st;
+    if (error != EEXIST || place->plain)
+        return error;
+    return stat_beneath(host, t->d->os_fd, t->path, true, &st) == ENOTDIR ? ENOTDIR : error;
+}
+
 /* The old name of a link: WASI follows no last component, and a trailing slash would make linkat follow
  * it. */
 static int link_beneath(kvw_host *host, target *from, target *to)
@@ -192,6 +202,7 @@ static int link_beneath(kvw_host *host, target *from, target *to)
         if (!error) {
             error = kvw_storage_link(host, old_place.directory, old_place.name, new_place.directory,
                                      new_place.name);
+            error = taken_name(host, to, &new_place, error);
             kvw_place_release(&new_place);
         }
     }
@@ -256,6 +267,7 @@ uint32_t kvw_path_symlink(kvw_host *host, const kvw_memory *memory, const wasmti
     int os_error = kvw_place_of(host, t.d->os_fd, t.path, &place);
     if (!os_error) {
         os_error = kvw_storage_symlink(host, content, place.directory, place.name);
+        os_error = taken_name(host, &t, &place, os_error);
         kvw_place_release(&place);
     }
     return kvw_errno(os_error);
