@@ -17,26 +17,21 @@ static void change(kv_db *db, uint64_t sector, int64_t bytes) {
     s->live = (uint32_t)(live < 0 ? 0 : live > UINT32_MAX ? UINT32_MAX : live);
 }
 
-static int by_sector(const void *a, const void *b) {
-    const kv_live_change *x = a, *y = b;
-    return x->sector < y->sector ? -1 : x->sector > y->sector;
+/* Sum up what the innermost savepoint has, if there is memory for it. */
+static void sum_up(const kv_db *db, kv_live *live) {
+    uint64_t sectors = db->file->sector_count;
+    int64_t *sums = sectors > SIZE_MAX / sizeof *sums ? NULL : calloc((size_t)sectors, sizeof *sums);
+    if (sums == NULL) return;
+    for (uint32_t i = live->floor; i < live->count; i++)
+        if (live->changes[i].sector < sectors) sums[live->changes[i].sector] += live->changes[i].bytes;
+    live->count = live->floor;
+    for (uint64_t sector = 0; sector < sectors; sector++)
+        if (sums[sector] != 0) live->changes[live->count++] = (kv_live_change){sector, sums[sector]};
+    free(sums);
 }
 
-/* Sum up what the innermost savepoint has. */
-static void sum_up(kv_live *live) {
-    kv_live_change *changes = live->changes + live->floor;
-    uint32_t count = live->count - live->floor, kept = 0;
-    qsort(changes, count, sizeof *changes, by_sector);
-    for (uint32_t i = 0; i < count; i++) {
-        if (kept > 0 && changes[kept - 1].sector == changes[i].sector)
-            changes[kept - 1].bytes += changes[i].bytes;
-        else
-            changes[kept++] = changes[i];
-    }
-    live->count = live->floor + kept;
-}
-
-static bool note(kv_live *live, uint64_t sector, int64_t bytes) {
+static bool note(kv_db *db, uint64_t sector, int64_t bytes) {
+    kv_live *live = &db->live;
     for (uint32_t back = 1; back <= 2 && live->count >= live->floor + back; back++) {
         kv_live_change *last = &live->changes[live->count - back];
         if (last->sector != sector) continue;
@@ -44,7 +39,7 @@ static bool note(kv_live *live, uint64_t sector, int64_t bytes) {
         return true;
     }
     if (live->count == live->capacity) {
-        if (live->count - live->floor >= COMPACT_FROM) sum_up(live);
+        if (live->count - live->floor >= COMPACT_FROM) sum_up(db, live);
         if (live->count >= live->capacity / 2) {
             uint32_t capacity = live->capacity == 0 ? 64 : 2 * live->capacity;
             kv_live_change *grown =
@@ -62,7 +57,7 @@ void kv_live_add(kv_db *db, kv_key key, const kv_place *place, int sign) {
     uint64_t sector, start = place->offset - key.length - KV_RECORD_HEADER_BYTES;
     if (!kv_stored_sector(db->file, start, &sector)) return;
     int64_t bytes = sign * (int64_t)kv_record_span(key.length, place->length);
-    if (db->txn.state == KV_TXN_NONE || !note(&db->live, sector, bytes)) change(db, sector, bytes);
+    if (db->txn.state == KV_TXN_NONE || !note(db, sector, bytes)) change(db, sector, bytes);
 }
 
 void kv_live_commit(kv_db *db) {
