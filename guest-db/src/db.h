@@ -83,8 +83,13 @@ typedef struct kv_pending_batch {
 /* Those that the transaction's tree does not have yet, see pending.c. */
 typedef struct kv_pending {
     uint32_t table; /* of them all */
-    kv_pending_batch gathered, merging;
-    uint32_t next; /* of `merging`: to be merged */
+    kv_pending_batch gathered;
+    kv_pending_batch turned;       /* those before */
+    struct kv_pending_item *order; /* of its keys; NULL: as they were put */
+    uint32_t taken;                /* so many of them, in that order */
+    kv_pending_batch merging;      /* the last of these */
+    uint32_t next;                 /* of `merging`: to be merged */
+    bool replacing; /* the key of the last one was there */
     bool near; /* `path` leads to the last one that was */
     kv_path path;
 } kv_pending;

@@ -65,10 +65,12 @@ static void update_hints(kv_node *node, uint32_t index, uint32_t distance_before
 
 typedef uint32_t four __attribute__((vector_size(16)));
 
-/* First slot whose head is >= `head`. */
-static inline uint32_t first_at_least(const kv_node *node, uint32_t head) {
+/* Between which slots the first one whose head is >= `head` is, by the hints: [*from, *to]. */
+static inline void hinted(const kv_node *node, uint32_t head, uint32_t *from, uint32_t *to) {
     uint32_t distance = hint_distance(node);
-    if (distance == 0) return lower_bound(node->slots, 0, node->count, head);
+    *from = 0;
+    *to = node->count;
+    if (distance == 0) return;
     four wanted = {head, head, head, head}, below = {0};
     for (uint32_t i = 0; i < KV_NODE_HINTS; i += 4) {
         four hints;
@@ -76,31 +78,38 @@ static inline uint32_t first_at_least(const kv_node *node, uint32_t head) {
         below -= (four)(hints < wanted); /* a true lane is all ones: minus one */
     }
     uint32_t passed = below[0] + below[1] + below[2] + below[3];
-    uint32_t from = passed == 0 ? 0 : passed * distance + 1;
-    uint32_t to = passed == KV_NODE_HINTS ? node->count : (passed + 1) * distance;
+    if (passed > 0) *from = passed * distance + 1;
+    if (passed < KV_NODE_HINTS) *to = (passed + 1) * distance;
+}
+
+/* First slot whose head is >= `head`. */
+static inline uint32_t first_at_least(const kv_node *node, uint32_t head) {
+    uint32_t from, to;
+    hinted(node, head, &from, &to);
     return lower_bound(node->slots, from, to - from, head);
 }
 
-static inline kv_key suffix_of(const kv_node *node, uint32_t index) {
-    return (kv_key){kv_suffix(node, index), node->slots[index].length};
+static inline uint32_t head_behind(const kv_node *node, kv_key key) {
+    return key.length < node->prefix ? 0 : head_of(key.data + node->prefix, key.length - node->prefix);
 }
 
-/* The eight bytes from `skip` on as a number that is ordered as they are; zeros behind a shorter suffix. */
-static inline uint64_t word_of(kv_key suffix, uint32_t skip) {
-    if (suffix.length < skip) return 0; /* only in a damaged node */
-    const uint8_t *from = suffix.data + skip;
-    uint32_t length = suffix.length - skip;
-    if (length >= 8) return __builtin_bswap64(kv_load64(from));
-    uint64_t word = 0;
-    for (uint32_t i = 0; i < length; i++) word |= (uint64_t)from[i] << (56 - 8 * i);
-    return word;
+kv_slots kv_node_near(const kv_node *node, kv_key key) {
+    kv_slots near;
+    hinted(node, head_behind(node, key), &near.from, &near.to);
+    return near;
+}
+
+uint32_t kv_node_first_at_least(const kv_node *node, kv_key key) { return first_at_least(node, head_behind(node, key)); }
+
+static inline kv_key suffix_of(const kv_node *node, uint32_t index) {
+    return (kv_key){kv_suffix(node, index), node->slots[index].length};
 }
 
 /* First slot in [low, high) whose word is >= `word`, or > `word` with `above`. All its suffixes share their first `skip` bytes. */
 static uint32_t word_bound(const kv_node *node, uint32_t low, uint32_t high, uint32_t skip, uint64_t word, bool above) {
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        uint64_t other = word_of(suffix_of(node, middle), skip);
+        uint64_t other = kv_word(suffix_of(node, middle), skip);
         if (other < word || (above && other == word))
             low = middle + 1;
         else
@@ -121,10 +130,10 @@ static void narrow(const kv_node *node, kv_key suffix, uint32_t *low, uint32_t *
             *high = *low;
         return;
     }
-    uint64_t word = word_of(suffix, shared);
+    uint64_t word = kv_word(suffix, shared);
     *low = word_bound(node, *low, *high, shared, word, false);
     if (*low == *high) return;
-    *high = word_of(suffix_of(node, *low), shared) == word ? word_bound(node, *low + 1, *high, shared, word, true) : *low;
+    *high = kv_word(suffix_of(node, *low), shared) == word ? word_bound(node, *low + 1, *high, shared, word, true) : *low;
 }
 
 uint32_t kv_node_search(const kv_node *node, kv_key key, bool *equal) {

@@ -53,6 +53,7 @@ typedef struct kv_node {
 #define KV_HEIGHT_MAX 16u
 #define KV_NODE_HINTS 16u
 #define KV_NODE_HEADER_BYTES 96u
+#define KV_SLOT_OFFSET(index) (KV_NODE_HEADER_BYTES + (index) * (uint32_t)sizeof(kv_slot)) /* in the node */
 static_assert(sizeof(kv_node) == KV_NODE_HEADER_BYTES && sizeof(kv_slot) == 8 && sizeof(kv_place) == 16, "layout");
 static_assert(offsetof(kv_node, level) == KV_PG_LEVEL && offsetof(kv_node, page) == KV_PG_PAGE &&
                   offsetof(kv_node, frame) == KV_PG_FRAME && offsetof(kv_node, sum) == KV_PG_SUM,
@@ -62,19 +63,29 @@ static_assert(offsetof(kv_node, level) == KV_PG_LEVEL && offsetof(kv_node, page)
 #define KV_NODE_SLOTS_MAX ((KV_NODE_BYTES - KV_NODE_HEADER_BYTES) / (sizeof(kv_slot) + 4) + 1)
 #define KV_PAYLOAD_MAX 16u
 
+/* The node of a page that kv_nodes_holds, if it is in memory; else NULL. */
+static inline kv_node *kv_node_in_memory(const kv_nodes *nodes, uint32_t page) {
+    return (kv_node *)(void *)kv_pages_of(nodes, page)->bytes[kv_page_index(nodes, page)];
+}
 /* The node of a page that kv_nodes_holds, read if need be; NULL when that fails, for the reason in nodes->failure. */
 static inline kv_node *kv_node_get(kv_nodes *nodes, uint32_t page) {
-    uint8_t *bytes = kv_pages_of(nodes, page)->bytes[kv_page_index(nodes, page)];
-    if (__builtin_expect(bytes == NULL, 0)) bytes = kv_nodes_load(nodes, page);
-    kv_node *node = (kv_node *)(void *)bytes;
+    kv_node *node = kv_node_in_memory(nodes, page);
+    if (__builtin_expect(node == NULL, 0)) node = (kv_node *)(void *)kv_nodes_load(nodes, page);
     if (node != NULL) node->used = 1;
     return node;
 }
+/* Have these bytes of a node come from memory, all at once: what uses them would take them one after the other. */
+static inline void kv_node_fetch(const kv_node *node, uint32_t from, uint32_t to) {
+    uint64_t any = *((const uint8_t *)node + to - 1);
+    for (uint32_t at = from; at < to; at += 64) any |= *((const uint8_t *)node + at);
+    __asm__ volatile("" : : "r"(any)); /* it counts as used; WebAssembly has no prefetch */
+}
+#define KV_NODE_SLOTS_BYTES (KV_NODE_BYTES / 4) /* header and slots of most leaves */
 /* One that is known to be in memory: its path was just walked, or it was just made. */
 static inline kv_node *kv_node_here(const kv_nodes *nodes, uint32_t page) {
-    uint8_t *bytes = kv_pages_of(nodes, page)->bytes[kv_page_index(nodes, page)];
-    assert(bytes != NULL);
-    return (kv_node *)(void *)bytes;
+    kv_node *node = kv_node_in_memory(nodes, page);
+    assert(node != NULL);
+    return node;
 }
 /* Before a node is changed. */
 void kv_node_change(kv_nodes *nodes, kv_node *node);
@@ -98,6 +109,13 @@ static inline const uint8_t *kv_prefix(const kv_node *node) {
 void kv_node_begin(kv_node *node, uint32_t level, kv_key low, kv_key high);
 /* Index of the first slot whose key is >= `key`, which is not shorter than the node's prefix. */
 uint32_t kv_node_search(const kv_node *node, kv_key key, bool *equal);
+/* Where that search goes on after the node's header: the slots [from, to], where `to` may be the count. */
+typedef struct kv_slots {
+    uint32_t from, to;
+} kv_slots;
+kv_slots kv_node_near(const kv_node *node, kv_key key);
+/* What it finds by the slots alone: that index, or one of the same first bytes before it. */
+uint32_t kv_node_first_at_least(const kv_node *node, kv_key key);
 /* Whether `key`, any key, is below that of a slot. */
 bool kv_node_is_below(const kv_node *node, kv_key key, uint32_t index);
 /* Put an entry at `index`: false when it does not fit. `suffix` is the key behind the prefix. */
@@ -116,6 +134,17 @@ static inline uint32_t kv_node_child_index(const kv_node *node, kv_key key) {
     bool equal;
     uint32_t index = kv_node_search(node, key, &equal);
     return index + (equal ? 1 : 0);
+}
+
+/* The eight bytes from `skip` on as a number that is ordered as they are; zeros behind a shorter key. */
+static inline uint64_t kv_word(kv_key key, uint32_t skip) {
+    if (key.length < skip) return 0; /* only in a damaged node */
+    const uint8_t *from = key.data + skip;
+    uint32_t length = key.length - skip;
+    if (length >= 8) return __builtin_bswap64(kv_load64(from));
+    uint64_t word = 0;
+    for (uint32_t i = 0; i < length; i++) word |= (uint64_t)from[i] << (56 - 8 * i);
+    return word;
 }
 
 uint32_t kv_common_prefix(kv_key a, kv_key b);

@@ -9,13 +9,16 @@
 #include "db.h"
 
 #ifndef KV_PENDING_MAX
-#define KV_PENDING_MAX 32768u /* puts a batch */
+#define KV_PENDING_MAX 131072u /* puts a batch: the more, the more of them share a leaf */
 #endif
-#define KEY_BYTES_MAX (1u << 20)
+#define KEY_BYTES_MAX (2u << 20)
+#ifndef KV_PENDING_CHUNK
+#define KV_PENDING_CHUNK 1024u /* puts that are brought into order at a time */
+#endif
+#define CHUNK_KEY_BYTES (64u << 10)
 #ifndef KV_PENDING_GROUP
 #define KV_PENDING_GROUP 16u /* merged at once */
 #endif
-#define TOUCHED_BYTES 1024u  /* of a leaf: the header and the slots */
 #define RADIX_FROM 512u /* below, its counting costs more than it saves */
 
 typedef struct kv_pending_put {
@@ -35,26 +38,43 @@ static kv_key key_of(const kv_pending_batch *batch, uint32_t put) {
 
 /* ---- gathering ---- */
 
-static bool need_room(kv_pending_batch *batch, uint32_t key_length) {
-    if (batch->count == batch->capacity) {
-        uint32_t capacity = batch->capacity == 0 ? 64 : 4 * batch->capacity;
-        kv_pending_put *puts = realloc(batch->puts, (capacity > KV_PENDING_MAX ? KV_PENDING_MAX : capacity) * sizeof *puts);
+static uint32_t grown(uint32_t capacity, uint32_t from, uint32_t to) {
+    return capacity == 0 ? from : capacity < to / 4 ? 4 * capacity : to;
+}
+
+static bool need_room(kv_pending_batch *batch, uint32_t count, uint32_t key_bytes) {
+    if (batch->capacity < count) {
+        kv_pending_put *puts = realloc(batch->puts, count * sizeof *puts);
         if (puts == NULL) return false;
         batch->puts = puts;
-        batch->capacity = capacity > KV_PENDING_MAX ? KV_PENDING_MAX : capacity;
+        batch->capacity = count;
     }
-    if (batch->key_bytes + key_length > batch->key_capacity) {
-        uint32_t capacity = batch->key_capacity == 0 ? 4096 : 4 * batch->key_capacity;
-        uint8_t *keys = realloc(batch->keys, capacity);
+    if (batch->key_capacity < key_bytes) {
+        uint8_t *keys = realloc(batch->keys, key_bytes);
         if (keys == NULL) return false;
         batch->keys = keys;
-        batch->key_capacity = capacity;
+        batch->key_capacity = key_bytes;
     }
     return true;
 }
 
+/* Room for another key, and for putting them in order. */
+static bool may_gather(kv_pending *pending, uint32_t key_length) {
+    kv_pending_batch *batch = &pending->gathered;
+    uint32_t count = batch->capacity, key_bytes = batch->key_capacity;
+    if (batch->count == count) count = grown(count, 64, KV_PENDING_MAX);
+    if (batch->key_bytes + key_length > key_bytes) key_bytes = grown(key_bytes, 4096, KEY_BYTES_MAX);
+    return need_room(batch, count, key_bytes) && need_room(&pending->merging, KV_PENDING_CHUNK, CHUNK_KEY_BYTES);
+}
+
 static bool is_full(const kv_pending_batch *batch, uint32_t key_length) {
     return batch->count == KV_PENDING_MAX || batch->key_bytes + key_length > KEY_BYTES_MAX;
+}
+
+static void add(kv_pending_batch *batch, kv_key key, const kv_place *place) {
+    memcpy(batch->keys + batch->key_bytes, key.data, key.length);
+    batch->puts[batch->count++] = (kv_pending_put){*place, batch->key_bytes, key.length};
+    batch->key_bytes += key.length;
 }
 
 static void gather(kv_pending_batch *batch, kv_key key, const kv_place *place) {
@@ -66,21 +86,10 @@ static void gather(kv_pending_batch *batch, kv_key key, const kv_place *place) {
         if (shared < batch->shared) batch->shared = shared;
         batch->sorted = batch->sorted && kv_compare(key_of(batch, batch->count - 1), key) <= 0;
     }
-    memcpy(batch->keys + batch->key_bytes, key.data, key.length);
-    batch->puts[batch->count++] = (kv_pending_put){*place, batch->key_bytes, key.length};
-    batch->key_bytes += key.length;
+    add(batch, key, place);
 }
 
 /* ---- sorting ---- */
-
-static uint64_t head_of(kv_key key, uint32_t skip) {
-    const uint8_t *from = key.data + skip;
-    uint32_t length = key.length - skip;
-    if (length >= 8) return __builtin_bswap64(kv_load64(from));
-    uint64_t head = 0;
-    for (uint32_t i = 0; i < length; i++) head |= (uint64_t)from[i] << (56 - 8 * i);
-    return head;
-}
 
 static bool is_after(const kv_pending_batch *batch, const kv_pending_item *a, const kv_pending_item *b) {
     if (a->head != b->head) return a->head > b->head;
@@ -123,55 +132,55 @@ static void radix_sort(kv_pending_item **items, kv_pending_item **spare, uint32_
     }
 }
 
-static void sort(const kv_pending_batch *batch, kv_pending_item **items, kv_pending_item **spare) {
-    for (uint32_t i = 0; i < batch->count; i++) (*items)[i] = (kv_pending_item){head_of(key_of(batch, i), batch->shared), i};
+/* The order of the batch's keys; NULL: there is no memory for it. */
+static kv_pending_item *order_of(const kv_pending_batch *batch) {
+    kv_pending_item *items = malloc(batch->count * sizeof *items), *spare = malloc(batch->count * sizeof *spare);
+    if (items == NULL || spare == NULL) {
+        free(items);
+        free(spare);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < batch->count; i++) items[i] = (kv_pending_item){kv_word(key_of(batch, i), batch->shared), i};
     if (batch->count < RADIX_FROM) {
-        merge_sort(batch, *items, *spare, batch->count);
-        return;
-    }
-    radix_sort(items, spare, batch->count);
-    for (uint32_t from = 0, to; from < batch->count; from = to) { /* heads are the same: the rest of the keys decides */
-        for (to = from + 1; to < batch->count && (*items)[to].head == (*items)[from].head; to++) {}
-        if (to - from > 1) merge_sort(batch, *items + from, *spare, to - from);
-    }
-}
-
-/* Copy the batch in key order. False: there is no memory for it. */
-static bool copy_in_order(const kv_pending_batch *from, kv_pending_batch *to) {
-    if (to->capacity < from->capacity || to->key_capacity < from->key_capacity) {
-        free(to->puts);
-        free(to->keys);
-        *to = (kv_pending_batch){.puts = malloc(from->capacity * sizeof *to->puts), .keys = malloc(from->key_capacity)};
-        if (to->puts == NULL || to->keys == NULL) return false;
-        to->capacity = from->capacity;
-        to->key_capacity = from->key_capacity;
-    }
-    kv_pending_item *items = malloc(from->count * sizeof *items), *spare = malloc(from->count * sizeof *spare);
-    bool enough = items != NULL && spare != NULL;
-    if (enough) {
-        sort(from, &items, &spare);
-        for (uint32_t i = 0; i < from->count; i++) {
-            kv_pending_put put = from->puts[items[i].put];
-            memcpy(to->keys + to->key_bytes, from->keys + put.key, put.key_length);
-            put.key = to->key_bytes;
-            to->key_bytes += put.key_length;
-            to->puts[to->count++] = put;
+        merge_sort(batch, items, spare, batch->count);
+    } else {
+        radix_sort(&items, &spare, batch->count);
+        for (uint32_t from = 0, to; from < batch->count; from = to) { /* heads are the same: the rest of the keys decides */
+            for (to = from + 1; to < batch->count && items[to].head == items[from].head; to++) {}
+            if (to - from > 1) merge_sort(batch, items + from, spare, to - from);
         }
-        to->sorted = true;
     }
-    free(items);
     free(spare);
-    return enough;
+    return items;
 }
 
 /* ---- merging ---- */
+
+static void empty(kv_pending_batch *batch) { batch->count = batch->key_bytes = 0; }
+
+/* The next puts of the batch into `merging`, in key order. Copied many at a time, for there the processor waits for many at once. */
+static void take_chunk(kv_pending *pending) {
+    const kv_pending_batch *from = &pending->turned;
+    kv_pending_batch *to = &pending->merging;
+    empty(to);
+    pending->next = 0;
+    while (pending->taken < from->count && to->count < KV_PENDING_CHUNK) {
+        uint32_t put = pending->order != NULL ? pending->order[pending->taken].put : pending->taken;
+        kv_key key = key_of(from, put);
+        if (to->key_bytes + key.length > CHUNK_KEY_BYTES) break;
+        add(to, key, &from->puts[put].place);
+        pending->taken++;
+    }
+}
+
+static bool is_in_order(const kv_pending *pending) { return pending->turned.sorted || pending->order != NULL; }
 
 static kv_status find(kv_db *db, const kv_root *root, kv_key key) {
     kv_pending *pending = &db->pending;
     kv_status status = kv_nodes_reserve(db->nodes, kv_tree_reserve(root));
     if (status != KV_OK) return status;
     if (pending->near) return kv_tree_find_next(db->nodes, root, key, &pending->path);
-    pending->near = pending->merging.sorted && root->node != 0;
+    pending->near = is_in_order(pending) && root->node != 0;
     return kv_tree_find(db->nodes, root, key, &pending->path);
 }
 
@@ -185,6 +194,7 @@ static kv_status merge_one(kv_db *db, kv_root *root) {
     kv_place old;
     kv_tree_put(db->nodes, root, &pending->path, key, there, &pending->merging.puts[pending->next].place, &old);
     if (there) kv_live_add(db, key, &old, -1);
+    pending->replacing = there;
     if (pending->table != 0) kv_table_changed(db, root);
     uint32_t after = kv_node_here(db->nodes, pending->path.steps[0].node)->count;
     if (after != before + !there) pending->near = false; /* split */
@@ -192,37 +202,42 @@ static kv_status merge_one(kv_db *db, kv_root *root) {
     return KV_OK;
 }
 
-/* Have what the next puts need of their leaves come from memory all at once, not one after the other: first the leaves' slots,
- * then the entries. */
+/* Have what the next puts need of their leaves come from memory all at once, not one after the other: first the headers, then the
+ * slots that the search goes on with, then the entries. A new key moves the slots behind it. */
 static void touch(const kv_db *db, const kv_root *root, uint32_t count) {
     const kv_pending *pending = &db->pending;
     const kv_node *leaves[KV_PENDING_GROUP];
+    kv_key keys[KV_PENDING_GROUP];
     kv_path path;
-    uint64_t any = 0;
     if (root->height < 2) return;
     for (uint32_t i = 0; i < count; i++) {
-        leaves[i] = kv_tree_next_leaf(db->nodes, root, key_of(&pending->merging, pending->next + i), &path, i == 0);
+        keys[i] = key_of(&pending->merging, pending->next + i);
+        leaves[i] = kv_tree_next_leaf(db->nodes, root, keys[i], &path, i == 0);
         if (leaves[i] == NULL) return; /* it has to be read, which is another matter */
-        if (i > 0 && leaves[i] == leaves[i - 1]) continue;
-        for (uint32_t at = 0; at < TOUCHED_BYTES; at += 64) any |= *((const uint8_t *)leaves[i] + at);
+        if (i == 0 || leaves[i] != leaves[i - 1]) kv_node_fetch(leaves[i], 0, KV_NODE_HEADER_BYTES);
     }
     for (uint32_t i = 0; i < count; i++) {
-        kv_key key = key_of(&pending->merging, pending->next + i);
-        bool equal;
-        if (key.length < leaves[i]->prefix) return;
-        uint32_t index = kv_node_search(leaves[i], key, &equal);
-        if (index < leaves[i]->count) any |= *kv_payload(leaves[i], index);
+        kv_slots near = kv_node_near(leaves[i], keys[i]);
+        uint32_t to = pending->replacing && near.to < leaves[i]->count ? near.to + 1 : leaves[i]->count;
+        if (near.from < to) kv_node_fetch(leaves[i], KV_SLOT_OFFSET(near.from), KV_SLOT_OFFSET(to));
     }
-    __asm__ volatile("" : : "r"(any)); /* it counts as used */
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t index = kv_node_first_at_least(leaves[i], keys[i]);
+        if (index == leaves[i]->count) continue;
+        kv_slot slot = leaves[i]->slots[index];
+        kv_node_fetch(leaves[i], slot.offset, slot.offset + (uint32_t)sizeof(kv_place) + slot.length);
+    }
 }
 
 static kv_status merge_some(kv_db *db, uint32_t limit) {
     kv_pending *pending = &db->pending;
-    while (limit > 0 && pending->next < pending->merging.count) {
+    while (limit > 0) {
+        if (pending->next == pending->merging.count) take_chunk(pending);
         uint32_t left = pending->merging.count - pending->next, group = left < KV_PENDING_GROUP ? left : KV_PENDING_GROUP;
+        if (left == 0) break;
         kv_root *root;
         kv_status status = kv_table_without_pending(db, pending->table, &root);
-        if (status == KV_OK && pending->merging.sorted) touch(db, root, group);
+        if (status == KV_OK && is_in_order(pending)) touch(db, root, group);
         for (uint32_t i = 0; i < group && status == KV_OK; i++) status = merge_one(db, root);
         if (status != KV_OK) return kv_txn_fail(db, status);
         limit -= group < limit ? group : limit;
@@ -230,35 +245,42 @@ static kv_status merge_some(kv_db *db, uint32_t limit) {
     return KV_OK;
 }
 
-static void empty(kv_pending_batch *batch) { batch->count = batch->key_bytes = 0; }
+static bool has_merged(const kv_pending *pending) {
+    return pending->next == pending->merging.count && pending->taken == pending->turned.count;
+}
+
+static void empty_turned(kv_pending *pending) {
+    empty(&pending->turned);
+    empty(&pending->merging);
+    free(pending->order);
+    pending->order = NULL;
+    pending->taken = pending->next = 0;
+    pending->near = false;
+}
 
 /* What was gathered is what is merged next. All of the batch before has been. */
 static void turn(kv_pending *pending) {
-    empty(&pending->merging);
-    pending->next = 0;
-    pending->near = false;
-    if (pending->gathered.sorted || !copy_in_order(&pending->gathered, &pending->merging)) {
-        kv_pending_batch merged = pending->merging; /* without memory to sort it: as slowly as one by one */
-        pending->merging = pending->gathered;
-        pending->gathered = merged;
-    }
-    empty(&pending->gathered);
+    empty_turned(pending);
+    kv_pending_batch emptied = pending->turned;
+    pending->turned = pending->gathered;
+    pending->gathered = emptied;
+    if (pending->turned.count > 0 && !pending->turned.sorted) pending->order = order_of(&pending->turned);
 }
 
 kv_status kv_pending_merge(kv_db *db, uint32_t limit) {
     kv_pending *pending = &db->pending;
-    if (pending->gathered.count == 0 && pending->merging.count == 0) return KV_OK;
+    if (pending->gathered.count == 0 && pending->turned.count == 0) return KV_OK;
     if (db->txn.state == KV_TXN_FAILED) return KV_TRANSACTION_FAILED;
     kv_status status = merge_some(db, limit);
-    if (status != KV_OK || pending->next < pending->merging.count) return status == KV_OK ? KV_AGAIN : status;
+    if (status != KV_OK || !has_merged(pending)) return status == KV_OK ? KV_AGAIN : status;
     turn(pending);
-    return pending->merging.count == 0 ? KV_OK : limit == UINT32_MAX ? kv_pending_merge(db, limit) : KV_AGAIN;
+    return pending->turned.count == 0 ? KV_OK : limit == UINT32_MAX ? kv_pending_merge(db, limit) : KV_AGAIN;
 }
 
 kv_status kv_pending_ready(kv_db *db, uint32_t table, uint32_t key_length) {
     kv_pending *pending = &db->pending;
     kv_status status = KV_OK;
-    if (pending->table != table || pending->gathered.count + pending->merging.count == 0) {
+    if (pending->table != table || pending->gathered.count + pending->turned.count == 0) {
         kv_root *root;
         status = kv_table_in_txn(db, table, &root); /* is there such a table? */
         pending->table = table;
@@ -267,7 +289,7 @@ kv_status kv_pending_ready(kv_db *db, uint32_t table, uint32_t key_length) {
         status = merge_some(db, UINT32_MAX);
         if (status == KV_OK) turn(pending);
     }
-    return status == KV_OK && !need_room(&pending->gathered, key_length) ? KV_AGAIN : status;
+    return status == KV_OK && !may_gather(pending, key_length) ? KV_AGAIN : status;
 }
 
 kv_status kv_pending_put_later(kv_db *db, kv_key key, const kv_place *place) {
@@ -278,14 +300,16 @@ kv_status kv_pending_put_later(kv_db *db, kv_key key, const kv_place *place) {
 
 void kv_pending_discard(kv_db *db) {
     empty(&db->pending.gathered);
-    empty(&db->pending.merging);
-    db->pending.next = 0;
+    empty_turned(&db->pending);
 }
 
 void kv_pending_free(kv_db *db) {
     kv_pending *pending = &db->pending;
     free(pending->gathered.puts);
     free(pending->gathered.keys);
+    free(pending->turned.puts);
+    free(pending->turned.keys);
     free(pending->merging.puts);
     free(pending->merging.keys);
+    free(pending->order);
 }

@@ -18,6 +18,7 @@ kv_status kv_tree_find(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path
         path->steps[level] = (kv_step){at, index};
         if (level == 0) return equal ? KV_OK : KV_NOT_FOUND;
         at = kv_node_child(node, index);
+        if (level == 1 && kv_node_in_memory(nodes, at) != NULL) kv_node_fetch(kv_node_in_memory(nodes, at), 0, KV_NODE_SLOTS_BYTES);
     }
 }
 
@@ -63,8 +64,7 @@ const kv_node *kv_tree_next_leaf(const kv_nodes *nodes, const kv_root *root, kv_
     uint32_t level = first ? root->height - 1 : shared_level(nodes, root, path, key);
     uint32_t at = first ? root->node : path->steps[level].node;
     for (;; level--) {
-        const uint8_t *bytes = kv_pages_of(nodes, at)->bytes[kv_page_index(nodes, at)];
-        const kv_node *node = (const kv_node *)(const void *)bytes;
+        const kv_node *node = kv_node_in_memory(nodes, at);
         path->steps[level].node = at;
         if (level == 0 || node == NULL) return node;
         if (node->level != level || key.length < node->prefix) return NULL;
