@@ -242,15 +242,15 @@ cdef class Columns:
             i = (<const uint8_t *>PyBytes_AS_STRING(data))[0]
             if time < 0 or i >> 2 != self.kind:
                 raise _damaged()
-            self.add_entry(time, i & 3, data[1:])
+            self.add_entry(time, i & 3, data, 1)
 
-    cdef int add_entry(self, int64_t time, int status, bytes payload) except -1:
-        """One entry, its value as it is stored."""
+    cdef int add_entry(self, int64_t time, int status, bytes stored, Py_ssize_t start=0) except -1:
+        """One entry, its value as it is stored from ``start`` on."""
         self.grow(1)
         if self.kind == KVS_BYTES:
-            self.blobs.append(payload)
-        elif PyBytes_GET_SIZE(payload) == 8:
-            memcpy(&self.numbers[self.count], PyBytes_AS_STRING(payload), 8)
+            self.blobs.append(stored[start:])
+        elif PyBytes_GET_SIZE(stored) == start + 8:
+            memcpy(&self.numbers[self.count], PyBytes_AS_STRING(stored) + start, 8)
         else:
             raise _damaged()
         self.times[self.count] = time
