@@ -138,10 +138,9 @@ static kv_status set(kv_db *db, kv_state *state, kv_key key, const kv_place *pla
 
 static kv_status unset(kv_db *db, kv_state *state, kv_key key) {
     kv_path path;
-    kv_place old;
     kv_status status = kv_nodes_reserve(db->nodes, kv_tree_reserve(&state->catalog));
     if (status == KV_OK) status = kv_tree_find(db->nodes, &state->catalog, key, &path);
-    if (status == KV_OK) kv_tree_delete(db->nodes, &state->catalog, &path, &old);
+    if (status == KV_OK) kv_tree_delete(db->nodes, &state->catalog, &path, 1);
     return status == KV_NOT_FOUND ? KV_OK : status;
 }
 

@@ -348,7 +348,7 @@ kv_status kv_maintain(kv_db *db, uint64_t bytes);
 kv_status kv_db_writable(const kv_db *db, uint32_t flags);
 /* Put a record into a tree, and count: the same for a commit, a transaction and recovery. */
 void kv_apply_put(kv_db *db, kv_root *root, kv_path *path, kv_key key, bool there, const kv_place *place);
-bool kv_apply_delete(kv_db *db, kv_root *root, kv_path *path, kv_key key);
+void kv_apply_delete(kv_db *db, kv_root *root, kv_path *path, kv_key key);
 
 /* pending.c: puts that the transaction's tree does not have yet. */
 /* Merge at most `limit` of them. KV_OK: there are no more, KV_AGAIN: there may be. On failure the transaction has failed. */

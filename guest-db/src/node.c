@@ -209,11 +209,11 @@ bool kv_node_insert(kv_node *node, uint32_t index, kv_key suffix, const void *pa
     return true;
 }
 
-void kv_node_remove(kv_node *node, uint32_t index) {
-    node->dead = (uint16_t)(node->dead + kv_payload_bytes(node) + node->slots[index].length);
-    uint32_t distance = hint_distance(node);
-    memmove(node->slots + index, node->slots + index + 1, (node->count - index - 1u) * sizeof(kv_slot));
-    node->count--;
+void kv_node_remove(kv_node *node, uint32_t index, uint32_t count) {
+    uint32_t distance = hint_distance(node), end = index + count;
+    for (uint32_t i = index; i < end; i++) node->dead = (uint16_t)(node->dead + kv_payload_bytes(node) + node->slots[i].length);
+    memmove(node->slots + index, node->slots + end, (node->count - end) * sizeof(kv_slot));
+    node->count = (uint16_t)(node->count - count);
     update_hints(node, index, distance);
 }
 

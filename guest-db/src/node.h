@@ -120,7 +120,7 @@ uint32_t kv_node_first_at_least(const kv_node *node, kv_key key);
 bool kv_node_is_below(const kv_node *node, kv_key key, uint32_t index);
 /* Put an entry at `index`: false when it does not fit. `suffix` is the key behind the prefix. */
 bool kv_node_insert(kv_node *node, uint32_t index, kv_key suffix, const void *payload);
-void kv_node_remove(kv_node *node, uint32_t index);
+void kv_node_remove(kv_node *node, uint32_t index, uint32_t count);
 /* Bytes in use: header, slots, prefix and live entries. */
 uint32_t kv_node_used(const kv_node *node);
 /* The whole key of a slot into `to` (KV_KEY_MAX bytes). */

@@ -281,7 +281,7 @@ static kv_status settle(kv_repair *r, kv_key key, const kv_place *from) {
     if (keep)
         kv_tree_put(target->nodes, &t.root, &t.path, key, true, &to, &old);
     else
-        kv_tree_delete(target->nodes, &t.root, &t.path, &old);
+        kv_tree_delete(target->nodes, &t.root, &t.path, 1);
     if (keep) kv_live_add(target, key, &to, 1);
     r->result.records += keep;
     kv_target_store(target, &target->head, r->table, &t);

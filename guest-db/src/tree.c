@@ -287,12 +287,10 @@ void kv_tree_put(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key, bool
 
 /* ---- deleting ---- */
 
-/* Join the node at `level` with a sibling when both fit one node. True: the parent lost a child. */
-static bool join_sibling(kv_nodes *nodes, kv_root *root, kv_path *path, uint32_t level) {
+/* Join the node at `level` with a sibling when both fit one node. */
+static bool join(kv_nodes *nodes, kv_root *root, kv_path *path, uint32_t level, bool with_right) {
     kv_step *up = &path->steps[level + 1];
     kv_node *parent = kv_node_here(nodes, up->node);
-    if (parent->count == 0) return false;
-    bool with_right = up->index < parent->count;
     uint32_t left_index = with_right ? up->index : up->index - 1;
     uint32_t mine = path->steps[level].node;
     uint32_t other = kv_node_child(parent, with_right ? left_index + 1 : left_index);
@@ -331,8 +329,15 @@ static bool join_sibling(kv_nodes *nodes, kv_root *root, kv_path *path, uint32_t
     kv_nodes_retire(nodes, other);
     kv_node_change(nodes, parent);
     kv_node_set_child(parent, left_index, mine);
-    kv_node_remove(parent, left_index);
+    kv_node_remove(parent, left_index, 1);
     return true;
+}
+
+/* True: the parent lost a child. The left one, too: where the first keys go one after the other, that is what they have left empty. */
+static bool join_sibling(kv_nodes *nodes, kv_root *root, kv_path *path, uint32_t level) {
+    const kv_step *up = &path->steps[level + 1];
+    if (up->index < kv_node_here(nodes, up->node)->count && join(nodes, root, path, level, true)) return true;
+    return up->index > 0 && join(nodes, root, path, level, false);
 }
 
 /* A top without keys gives way to its only child. */
@@ -366,7 +371,7 @@ kv_status kv_tree_free_first_leaf(kv_nodes *nodes, kv_root *root) {
         if (parent->count == 0) continue; /* it was the only child */
         kv_node_change(nodes, parent);
         parent->first = kv_node_child(parent, 1);
-        kv_node_remove(parent, 0);
+        kv_node_remove(parent, 0, 1);
         shrink(nodes, root);
         return KV_OK;
     }
@@ -374,16 +379,13 @@ kv_status kv_tree_free_first_leaf(kv_nodes *nodes, kv_root *root) {
     return KV_OK;
 }
 
-bool kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, kv_place *old) {
+bool kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, uint32_t count) {
     own_path(nodes, root, path);
-    kv_node *leaf = kv_node_here(nodes, path->steps[0].node);
-    memcpy(old, kv_payload(leaf, path->steps[0].index), sizeof *old);
-    kv_node_remove(leaf, path->steps[0].index);
-    root->count--;
+    kv_node_remove(kv_node_here(nodes, path->steps[0].node), path->steps[0].index, count);
+    root->count -= count;
     uint32_t level = 0;
     for (; level + 1 < root->height; level++) {
-        kv_node *node = kv_node_here(nodes, path->steps[level].node);
-        if (kv_node_used(node) >= MERGE_BELOW) break;
+        if (kv_node_used(kv_node_here(nodes, path->steps[level].node)) >= MERGE_BELOW) break;
         if (!join_sibling(nodes, root, path, level)) break;
     }
     shrink(nodes, root);

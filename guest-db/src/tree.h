@@ -48,8 +48,15 @@ const kv_node *kv_tree_next_leaf(const kv_nodes *nodes, const kv_root *root, kv_
 /* Set `key`, to which `path` leads, to `place`. With `there` it was at `*old`. */
 void kv_tree_put(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key, bool there, const kv_place *place,
                  kv_place *old);
-/* Remove the key that `path` leads to, and that was at `*old`. True: its leaf is where it was, and `path` leads to what came behind it. */
-bool kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, kv_place *old);
+/* Remove the key that `path` leads to and those behind it, `count` of its leaf in all. True: the leaf is where it was, and `path` leads
+ * to what came behind them. */
+bool kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, uint32_t count);
+/* Where in the leaf's places `path` leads to. */
+static inline kv_place kv_tree_place(const kv_nodes *nodes, const kv_path *path) {
+    kv_place place;
+    memcpy(&place, kv_payload(kv_node_here(nodes, path->steps[0].node), path->steps[0].index), sizeof place);
+    return place;
+}
 
 /* Give up the first leaf of a tree that has no keys; after kv_nodes_reserve. Leaves between full ones may have been left empty. */
 kv_status kv_tree_free_first_leaf(kv_nodes *nodes, kv_root *root);

@@ -134,23 +134,22 @@ kv_status kv_txn_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value
     return status;
 }
 
-/* Delete the key at the path. `*stays`: the path leads to what came behind it. */
-static kv_status delete_at(kv_db *db, uint32_t table, kv_root *root, kv_path *path, kv_key key, bool *stays) {
+static kv_status append_delete(kv_db *db, uint32_t table, kv_key key) {
     kv_record record = {.type = KV_RECORD_DELETE, .table = table, .key = key};
     kv_status status = kv_txn_append(db, &record, NULL);
-    if (status != KV_OK) return status;
-    tell_hash(db, table, key, KV_HASH_NONE);
-    *stays = kv_apply_delete(db, root, path, key);
-    if (table != 0) kv_table_changed(db, root);
-    return KV_OK;
+    if (status == KV_OK) tell_hash(db, table, key, KV_HASH_NONE);
+    return status;
 }
 
 kv_status kv_txn_delete(kv_db *db, uint32_t table, kv_key key) {
     kv_root *root;
     kv_path path;
-    bool stays;
     kv_status status = kv_txn_find(db, table, key, &root, &path);
-    return status == KV_OK ? delete_at(db, table, root, &path, key, &stays) : status;
+    if (status == KV_OK) status = append_delete(db, table, key);
+    if (status != KV_OK) return status;
+    kv_apply_delete(db, root, &path, key);
+    if (table != 0) kv_table_changed(db, root);
+    return KV_OK;
 }
 
 /* Delete `key` and what follows it in its leaf: below `stop`, up to `limit` of them. */
@@ -159,16 +158,21 @@ static kv_status delete_in_leaf(kv_db *db, uint32_t table, kv_key key, const kv_
     kv_root *root;
     kv_path path;
     kv_status status = kv_txn_find(db, table, key, &root, &path);
-    for (bool more = status == KV_OK; more;) { /* all but the first need no page: the leaf is the writer's own */
-        status = delete_at(db, table, root, &path, key, &more);
-        if (status != KV_OK) return status;
-        more = ++*count < limit && more;
-        const kv_node *leaf = more ? kv_node_here(db->nodes, path.steps[0].node) : NULL;
-        more = more && path.steps[0].index < leaf->count;
-        if (more) key = kv_node_key(leaf, path.steps[0].index, buffer);
-        if (more && stop != NULL) more = kv_compare(key, *stop) < 0;
+    if (status != KV_OK) return status;
+    kv_path at = path;
+    const kv_node *leaf = kv_node_here(db->nodes, path.steps[0].node);
+    uint32_t end = path.steps[0].index;
+    for (; end < leaf->count && *count < limit; at.steps[0].index = ++end, ++*count) {
+        key = kv_node_key(leaf, end, buffer);
+        if (stop != NULL && kv_compare(key, *stop) >= 0) break;
+        status = append_delete(db, table, key);
+        if (status != KV_OK) return status; /* the transaction has failed */
+        kv_place old = kv_tree_place(db->nodes, &at);
+        kv_live_add(db, key, &old, -1);
     }
-    return status;
+    kv_tree_delete(db->nodes, root, &path, end - path.steps[0].index);
+    if (table != 0) kv_table_changed(db, root);
+    return KV_OK;
 }
 
 kv_status kv_txn_delete_range(kv_db *db, uint32_t table, kv_key start, const kv_key *stop, uint32_t limit, uint64_t *count) {

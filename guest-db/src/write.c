@@ -10,11 +10,10 @@ void kv_apply_put(kv_db *db, kv_root *root, kv_path *path, kv_key key, bool ther
     kv_live_add(db, key, place, 1);
 }
 
-bool kv_apply_delete(kv_db *db, kv_root *root, kv_path *path, kv_key key) {
-    kv_place old;
-    bool stays = kv_tree_delete(db->nodes, root, path, &old);
+void kv_apply_delete(kv_db *db, kv_root *root, kv_path *path, kv_key key) {
+    kv_place old = kv_tree_place(db->nodes, path);
     kv_live_add(db, key, &old, -1);
-    return stays;
+    kv_tree_delete(db->nodes, root, path, 1);
 }
 
 kv_status kv_check_key(kv_key key) {

@@ -175,15 +175,22 @@ static void put(kv_nodes *nodes, kv_root *root, model *m, kv_key key, uint64_t o
     model_put(m, key, place);
 }
 
-static void delete_at(kv_nodes *nodes, kv_root *root, model *m, uint32_t at) {
-    kv_place old;
+/* The key at `at` and up to `more` that follow it in its leaf. */
+static void delete_run(kv_nodes *nodes, kv_root *root, model *m, uint32_t at, uint32_t more) {
     kv_path path;
     CHECK_EQUAL(kv_nodes_reserve(nodes, kv_tree_reserve(root)), KV_OK);
     CHECK_EQUAL(kv_tree_find(nodes, root, key_of(m->entries[at]), &path), KV_OK);
-    kv_tree_delete(nodes, root, &path, &old);
-    CHECK_EQUAL(old.offset, m->entries[at]->place.offset);
-    model_delete(m, at);
+    CHECK_EQUAL(kv_tree_place(nodes, &path).offset, m->entries[at]->place.offset);
+    uint32_t leaf = path.steps[0].node, left = kv_node_here(nodes, leaf)->count - path.steps[0].index - 1;
+    uint32_t count = 1 + (more < left ? more : left);
+    bool last = count == left + 1;
+    if (kv_tree_delete(nodes, root, &path, count) && !last)
+        CHECK(kv_compare(kv_node_key(kv_node_here(nodes, path.steps[0].node), path.steps[0].index, (uint8_t[KV_KEY_MAX]){0}),
+                         key_of(m->entries[at + count])) == 0);
+    while (count-- > 0) model_delete(m, at);
 }
+
+static void delete_at(kv_nodes *nodes, kv_root *root, model *m, uint32_t at) { delete_run(nodes, root, m, at, 0); }
 
 static void random_operations(int shape, uint64_t seed) {
     static model m;
@@ -198,7 +205,7 @@ static void random_operations(int shape, uint64_t seed) {
         bool there;
         uint32_t at = model_find(&m, key, &there);
         if (test_random(&random) % 10 < (shrinking ? 8u : 2u) && m.count > 0) {
-            delete_at(&nodes, &root, &m, at == m.count ? at - 1 : at);
+            delete_run(&nodes, &root, &m, at == m.count ? at - 1 : at, i % 16 == 0 ? i % 100 : 0);
         } else if (m.count < MODEL_MAX) {
             put(&nodes, &root, &m, key, i);
         }
@@ -266,6 +273,26 @@ static void sequence(int step) {
 static void test_sequences_fill_nodes(void) {
     sequence(1);
     sequence(-1);
+}
+
+/* What the first keys leave empty, one after the other, is given up though the leaf behind it is full. */
+static void test_a_queue_stays_small(void) {
+    static model m;
+    for (int run = 0; run < 2; run++) {
+        kv_nodes nodes;
+        CHECK_EQUAL(kv_nodes_init(&nodes, NULL, 8, 1u << 30), KV_OK);
+        kv_root root = {.node = 0};
+        uint8_t buffer[32];
+        for (uint32_t i = 0; i < 40000; i++) {
+            kv_key key = {buffer, (uint32_t)sprintf((char *)buffer, "%016u", i)};
+            put(&nodes, &root, &m, key, i + 1);
+            while (m.count > 500) delete_run(&nodes, &root, &m, 0, run == 0 ? 0 : 60);
+            CHECK(nodes.pages_in_use < 12);
+        }
+        verify(&nodes, &root, &m);
+        model_clear(&m);
+        kv_nodes_destroy(&nodes);
+    }
 }
 
 static void test_versions_stay_as_they_were(void) {
@@ -382,6 +409,7 @@ int main(void) {
     RUN(test_random_operations);
     RUN(test_last_after_the_end_was_deleted);
     RUN(test_sequences_fill_nodes);
+    RUN(test_a_queue_stays_small);
     RUN(test_versions_stay_as_they_were);
     RUN(test_roll_back);
     RUN(test_nested_roll_back);
