@@ -249,7 +249,7 @@ static kv_status check_entry(kv_check *check, kv_key key, const kv_place *place,
     if (status == KV_CORRUPT) add(r, check->file->error.offset, check->file->error.detail, key);
     if (status == KV_OK) status = check_value(check, key, place, done, r);
     uint64_t sector;
-    if (*done && kv_stored_sector(check->file, place->offset - key.length - KV_RECORD_HEADER_BYTES, &sector) &&
+    if (*done && kv_stored_sector(check->file, kv_record_offset(place, key), &sector) &&
         sector < check->sector_end)
         check->live[sector] += kv_record_span(key.length, place->length);
     return status == KV_CORRUPT ? KV_OK : status;

@@ -186,7 +186,7 @@ static void learn(kv_db *db, uint32_t table, kv_node *leaf) {
         if (kv_log_waiting(db->file, place.offset) != NULL) continue;
         memcpy(bytes + leaf->prefix, kv_suffix(leaf, i), leaf->slots[i].length);
         kv_key key = {bytes, leaf->prefix + (uint32_t)leaf->slots[i].length};
-        entries[count++] = (kv_hash_entry){kv_hash_sum(&db->hash, table, key), place.offset - key.length - KV_RECORD_HEADER_BYTES};
+        entries[count++] = (kv_hash_entry){kv_hash_sum(&db->hash, table, key), kv_record_offset(&place, key)};
     }
     kv_hash_put_many(&db->hash, entries, count, 0);
 }
@@ -221,7 +221,7 @@ kv_status kv_db_get(kv_db *db, uint32_t table, kv_key key, uint32_t view, kv_val
         if (leaf->learned != db->hash.number && kv_hash_holds(&db->hash, root.count))
             learn(db, table, leaf);
         else
-            kv_hash_put(&db->hash, table, key, place.offset - key.length - KV_RECORD_HEADER_BYTES, 0);
+            kv_hash_put(&db->hash, table, key, kv_record_offset(&place, key), 0);
     }
     return KV_OK;
 }

@@ -8,15 +8,19 @@ static kv_db *db;
 static kv_guest_block block;
 static _Alignas(8) uint8_t data[KV_DATA_CAPACITY];
 
+static void describe(const kv_error *error) {
+    block.position = error->offset;
+    block.os_error = error->os_error;
+    block.detail = error->detail;
+}
+
 /* Results that accompany a status. */
 static kv_status answer(kv_status status) {
     if (db != NULL) block.flush_wanted = db->flush_wanted;
     if (status == KV_NEEDS_SYNC) {
         block.position = db->position;
     } else if (status >= KV_INVALID && db != NULL) {
-        block.position = db->error.offset;
-        block.os_error = db->error.os_error;
-        block.detail = db->error.detail;
+        describe(&db->error);
         db->error = (kv_error){0};
     }
     return status;
@@ -35,9 +39,7 @@ static bool as_is; /* what opening to read has found is taken, whatever others d
 static kv_db *opening; /* its superblocks are read, and the host asks for readers */
 
 static kv_status opening_failed(kv_status status) {
-    block.position = opening->error.offset;
-    block.os_error = opening->error.os_error;
-    block.detail = opening->error.detail;
+    describe(&opening->error);
     kv_db_free(opening);
     opening = NULL;
     return status;
@@ -346,11 +348,7 @@ kv_status kv_guest_repair_step(uint32_t flags) {
     kv_status status = kv_repair_step(repair, flags, problems, capacity, &block.count);
     memcpy(data, &repair->result, sizeof repair->result);
     if (status == KV_SYNC_FIRST) block.fd = repair->target->file->fd;
-    if (status >= KV_INVALID) {
-        block.position = repair->error.offset;
-        block.os_error = repair->error.os_error;
-        block.detail = repair->error.detail;
-    }
+    if (status >= KV_INVALID) describe(&repair->error);
     return status;
 }
 

@@ -54,7 +54,7 @@ static bool note(kv_db *db, uint64_t sector, int64_t bytes) {
 }
 
 void kv_live_add(kv_db *db, kv_key key, const kv_place *place, int sign) {
-    uint64_t sector, start = place->offset - key.length - KV_RECORD_HEADER_BYTES;
+    uint64_t sector, start = kv_record_offset(place, key);
     if (!kv_stored_sector(db->file, start, &sector)) return;
     int64_t bytes = sign * (int64_t)kv_record_span(key.length, place->length);
     if (db->txn.state == KV_TXN_NONE || !note(db, sector, bytes)) change(db, sector, bytes);

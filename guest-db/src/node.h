@@ -27,6 +27,11 @@ typedef struct kv_place {
     uint32_t sum;
 } kv_place;
 
+/* Where the record of that value begins. */
+static inline uint64_t kv_record_offset(const kv_place *place, kv_key key) {
+    return place->offset - key.length - KV_RECORD_HEADER_BYTES;
+}
+
 typedef struct kv_slot {
     uint32_t head;   /* first four bytes of the suffix, big-endian, zeros behind a shorter one */
     uint16_t offset; /* of the entry in the node: payload, then suffix */

@@ -17,7 +17,7 @@
 #endif
 #define CHUNK_KEY_BYTES (64u << 10)
 #ifndef KV_PENDING_GROUP
-#define KV_PENDING_GROUP 16u /* merged at once */
+#define KV_PENDING_GROUP 32u /* merged at once */
 #endif
 #define RADIX_FROM 512u /* below, its counting costs more than it saves */
 
@@ -202,31 +202,48 @@ static kv_status merge_one(kv_db *db, kv_root *root) {
     return KV_OK;
 }
 
+/* What of a leaf is needed next: bytes [from, to). */
+typedef struct kv_fetch {
+    const kv_node *leaf;
+    uint32_t from, to;
+} kv_fetch;
+
+/* In a loop of nothing else: the processor waits for as many lines at once as it has instructions in sight. */
+static void fetch(const kv_fetch *fetches, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        if (fetches[i].from < fetches[i].to) kv_node_fetch(fetches[i].leaf, fetches[i].from, fetches[i].to);
+}
+
 /* Have what the next puts need of their leaves come from memory all at once, not one after the other: first the headers, then the
  * slots that the search goes on with, then the entries. A new key moves the slots behind it. */
 static void touch(const kv_db *db, const kv_root *root, uint32_t count) {
     const kv_pending *pending = &db->pending;
-    const kv_node *leaves[KV_PENDING_GROUP];
+    kv_fetch fetches[KV_PENDING_GROUP];
     kv_key keys[KV_PENDING_GROUP];
     kv_path path;
     if (root->height < 2) return;
     for (uint32_t i = 0; i < count; i++) {
         keys[i] = key_of(&pending->merging, pending->next + i);
-        leaves[i] = kv_tree_next_leaf(db->nodes, root, keys[i], &path, i == 0);
-        if (leaves[i] == NULL) return; /* it has to be read, which is another matter */
-        if (i == 0 || leaves[i] != leaves[i - 1]) kv_node_fetch(leaves[i], 0, KV_NODE_HEADER_BYTES);
+        const kv_node *leaf = kv_tree_next_leaf(db->nodes, root, keys[i], &path, i == 0);
+        if (leaf == NULL) return; /* it has to be read, which is another matter */
+        fetches[i] = (kv_fetch){leaf, 0, i > 0 && leaf == fetches[i - 1].leaf ? 0 : KV_NODE_HEADER_BYTES};
     }
+    fetch(fetches, count);
     for (uint32_t i = 0; i < count; i++) {
-        kv_slots near = kv_node_near(leaves[i], keys[i]);
-        uint32_t to = pending->replacing && near.to < leaves[i]->count ? near.to + 1 : leaves[i]->count;
-        if (near.from < to) kv_node_fetch(leaves[i], KV_SLOT_OFFSET(near.from), KV_SLOT_OFFSET(to));
+        kv_slots near = kv_node_near(fetches[i].leaf, keys[i]);
+        uint32_t slots = fetches[i].leaf->count;
+        fetches[i].from = KV_SLOT_OFFSET(near.from);
+        fetches[i].to = KV_SLOT_OFFSET(pending->replacing && near.to < slots ? near.to + 1 : slots);
     }
+    fetch(fetches, count);
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t index = kv_node_first_at_least(leaves[i], keys[i]);
-        if (index == leaves[i]->count) continue;
-        kv_slot slot = leaves[i]->slots[index];
-        kv_node_fetch(leaves[i], slot.offset, slot.offset + (uint32_t)sizeof(kv_place) + slot.length);
+        const kv_node *leaf = fetches[i].leaf;
+        uint32_t index = kv_node_first_at_least(leaf, keys[i]);
+        kv_slot slot = index < leaf->count ? leaf->slots[index] : (kv_slot){.offset = 0};
+        fetches[i].from = slot.offset;
+        fetches[i].to = slot.offset == 0 ? 0 : slot.offset + (uint32_t)sizeof(kv_place) + slot.length;
     }
+    fetch(fetches, count);
 }
 
 static kv_status merge_some(kv_db *db, uint32_t limit) {

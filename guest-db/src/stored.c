@@ -12,7 +12,7 @@ kv_status kv_stored_record(kv_file *file, kv_key key, const kv_place *place, kv_
                            uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX]) {
     uint64_t before = KV_SECTORS_START + KV_SECTOR_DATA + KV_RECORD_HEADER_BYTES + key.length;
     if (place->offset < before) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, place->offset);
-    uint64_t at = place->offset - KV_RECORD_HEADER_BYTES - key.length;
+    uint64_t at = kv_record_offset(place, key);
     uint64_t sector;
     if (at % 8 != 0 || !kv_stored_sector(file, at, &sector)) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, at);
     kv_status status = kv_file_read(file, at, bytes, KV_RECORD_HEADER_BYTES + key.length);

@@ -92,22 +92,28 @@ static kv_status accept(kv_file *file, const kv_superblock *super) {
     return KV_OK;
 }
 
-kv_status kv_superblock_read(kv_file *file) {
-    uint8_t slots[2][KV_SUPERBLOCK_BYTES] = {{0}};
-    kv_superblock found[2];
-    bool valid[2], magic = false;
+static kv_status read_slots(kv_file *file, kv_superblock found[2], bool valid[2], bool *magic) {
+    *magic = false;
     for (uint32_t slot = 0; slot < 2; slot++) {
+        uint8_t bytes[KV_SUPERBLOCK_BYTES] = {0};
         uint64_t got;
-        kv_status status =
-            kv_file_read_some(file, slot * KV_SUPERBLOCK_SLOT, slots[slot], KV_SUPERBLOCK_BYTES, &got);
+        kv_status status = kv_file_read_some(file, slot * KV_SUPERBLOCK_SLOT, bytes, sizeof bytes, &got);
         if (status != KV_OK) return status;
-        magic = magic || memcmp(slots[slot] + KV_SB_MAGIC, KV_MAGIC, 8) == 0;
-        valid[slot] = got == KV_SUPERBLOCK_BYTES && decode(&found[slot], slots[slot]);
+        *magic = *magic || memcmp(bytes + KV_SB_MAGIC, KV_MAGIC, 8) == 0;
+        valid[slot] = got == sizeof bytes && decode(&found[slot], bytes);
     }
+    return KV_OK;
+}
+
+kv_status kv_superblock_read(kv_file *file) {
+    kv_superblock found[2];
+    bool valid[2], magic;
+    kv_status status = read_slots(file, found, valid, &magic);
+    if (status != KV_OK) return status;
     if (!valid[0] && !valid[1])
         return magic ? kv_file_fail(file, KV_CORRUPT, KV_DETAIL_SUPERBLOCK, 0) : KV_NOT_A_DATABASE;
     bool second = valid[1] && (!valid[0] || found[1].sequence > found[0].sequence);
-    kv_status status = accept(file, &found[second]);
+    status = accept(file, &found[second]);
     if (status != KV_OK) return status;
     file->super = found[second];
     file->slot_damaged = !valid[0] || !valid[1];
@@ -122,16 +128,13 @@ kv_status kv_superblock_read(kv_file *file) {
 }
 
 kv_status kv_superblock_newest(kv_file *file, uint64_t *sequence) {
+    kv_superblock found[2];
+    bool valid[2], magic;
+    kv_status status = read_slots(file, found, valid, &magic);
     *sequence = 0;
-    for (uint32_t slot = 0; slot < 2; slot++) {
-        uint8_t bytes[KV_SUPERBLOCK_BYTES];
-        kv_superblock found;
-        uint64_t got;
-        kv_status status = kv_file_read_some(file, slot * KV_SUPERBLOCK_SLOT, bytes, sizeof bytes, &got);
-        if (status != KV_OK) return status;
-        if (got == sizeof bytes && decode(&found, bytes) && found.sequence > *sequence) *sequence = found.sequence;
-    }
-    return KV_OK;
+    for (uint32_t slot = 0; slot < 2 && status == KV_OK; slot++)
+        if (valid[slot] && found[slot].sequence > *sequence) *sequence = found[slot].sequence;
+    return status;
 }
 
 kv_status kv_superblock_write(kv_file *file) {

@@ -62,7 +62,7 @@ kv_status kv_txn_append(kv_db *db, kv_record *record, kv_place *place) {
 }
 
 static void rehash(kv_db *db, uint32_t table, kv_key key, const kv_place *place) {
-    tell_hash(db, table, key, db->txn.era == 0 ? KV_HASH_NONE : place->offset - key.length - KV_RECORD_HEADER_BYTES);
+    tell_hash(db, table, key, db->txn.era == 0 ? KV_HASH_NONE : kv_record_offset(place, key));
 }
 
 void kv_txn_apply_put(kv_db *db, uint32_t table, kv_root *root, kv_path *path, kv_key key, bool there,
