@@ -22,6 +22,8 @@ static int check_key(uint32_t key_length)
     return key_length > KV_KEY_MAX ? KV_KEY_TOO_LARGE : 0;
 }
 
+enum { SMALL_VALUE = 128 }; /* bytes of it that are waited for together with its key */
+
 /* Only what is published is guessed at. */
 static uint32_t may_guess(uint32_t view)
 {
@@ -59,6 +61,9 @@ int kve_get(kve_session *session, uint32_t table, const void *key, uint32_t key_
     status = call(session, KVE_get, table, key_length, may_guess(view), 0, 0, failure);
     if (status != KV_OK) return status;
     *out = kve_block(session)->value;
+    if (out->where == KV_WHERE_GUESS) /* the value comes from memory together with its key, not after it */
+        session->api->prefetch(session->host, (uint32_t)out->fd, out->offset,
+                               KV_RECORD_HEADER_BYTES + key_length + SMALL_VALUE);
     if (out->where != KV_WHERE_GUESS || settle_guess(session, table, key, key_length, out)) return KV_OK;
     status = call(session, KVE_get, table, key_length, view, 0, 0, failure);
     if (status == KV_OK) *out = kve_block(session)->value;
