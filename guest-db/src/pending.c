@@ -221,7 +221,7 @@ static void touch(const kv_db *db, const kv_root *root, uint32_t count) {
     kv_fetch fetches[KV_PENDING_GROUP];
     kv_key keys[KV_PENDING_GROUP];
     kv_path path;
-    if (root->height < 2) return;
+    if (root->height < 2 || count == 0) return;
     for (uint32_t i = 0; i < count; i++) {
         keys[i] = key_of(&pending->merging, pending->next + i);
         const kv_node *leaf = kv_tree_next_leaf(db->nodes, root, keys[i], &path, i == 0);
