@@ -24,6 +24,8 @@
 #ifndef KV_FRAMES_MIN
 #define KV_FRAMES_MIN 128u
 #endif
+/* What of the cache's memory is for others than nodes: at most 32 MiB the hash takes, 16 MiB the puts that wait (pending.c). */
+#define KV_CACHE_BESIDE_MAX (48u << 20)
 #ifndef KV_HELD_MAX
 #define KV_HELD_MAX 1024u /* checkpoints kept for readers in other processes, besides those of the slots */
 #endif

@@ -9,9 +9,9 @@
 #include "db.h"
 
 #ifndef KV_PENDING_MAX
-#define KV_PENDING_MAX 131072u /* puts a batch: the more, the more of them share a leaf */
+#define KV_PENDING_MAX 131000u /* puts a batch: the more, the more of them share a leaf */
 #endif
-#define KEY_BYTES_MAX (2u << 20)
+#define KEY_BYTES_MAX ((2u << 20) - 64) /* with malloc's header still below the power of two to which some round up */
 #ifndef KV_PENDING_CHUNK
 #define KV_PENDING_CHUNK 1024u /* puts that are brought into order at a time */
 #endif
@@ -31,6 +31,10 @@ typedef struct kv_pending_item {
     uint64_t head;
     uint32_t put;
 } kv_pending_item;
+
+static_assert(2 * KV_PENDING_MAX * (sizeof(kv_pending_put) + sizeof(kv_pending_item)) + 2 * KEY_BYTES_MAX + KV_HASH_BYTES_MAX <=
+                  KV_CACHE_BESIDE_MAX,
+              "two batches, and the order of one while it is sorted");
 
 static kv_key key_of(const kv_pending_batch *batch, uint32_t put) {
     return (kv_key){batch->keys + batch->puts[put].key, batch->puts[put].key_length};
