@@ -181,8 +181,7 @@ static void learn(kv_db *db, uint32_t table, kv_node *leaf) {
     leaf->learned = db->hash.number;
     memcpy(bytes, kv_prefix(leaf), leaf->prefix);
     for (uint32_t i = 0; i < leaf->count; i++) {
-        kv_place place;
-        memcpy(&place, kv_payload(leaf, i), sizeof place);
+        kv_place place = kv_node_place(leaf, i);
         if (kv_log_waiting(db->file, place.offset) != NULL) continue;
         memcpy(bytes + leaf->prefix, kv_suffix(leaf, i), leaf->slots[i].length);
         kv_key key = {bytes, leaf->prefix + (uint32_t)leaf->slots[i].length};
@@ -212,8 +211,7 @@ kv_status kv_db_get(kv_db *db, uint32_t table, kv_key key, uint32_t view, kv_val
     if (status == KV_CORRUPT || status == KV_IO) db->error = file->error;
     if (status != KV_OK) return status;
     kv_node *leaf = kv_node_here(file->nodes, path.steps[0].node);
-    kv_place place;
-    memcpy(&place, kv_payload(leaf, path.steps[0].index), sizeof place);
+    kv_place place = kv_node_place(leaf, path.steps[0].index);
     *value = kv_db_value_ref(db, file, &place);
     bool settled = db->published.pin == KV_NO_PIN && db->txn.state == KV_TXN_NONE && value->where == KV_WHERE_FILE;
     if (may_guess && settled) {

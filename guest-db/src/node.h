@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "nodes.h"
 
@@ -102,6 +103,12 @@ static inline uint32_t kv_payload_bytes(const kv_node *node) {
 }
 static inline uint8_t *kv_payload(const kv_node *node, uint32_t index) {
     return (uint8_t *)node + node->slots[index].offset;
+}
+/* Of a leaf. */
+static inline kv_place kv_node_place(const kv_node *leaf, uint32_t index) {
+    kv_place place;
+    memcpy(&place, kv_payload(leaf, index), sizeof place);
+    return place;
 }
 static inline const uint8_t *kv_suffix(const kv_node *node, uint32_t index) {
     return kv_payload(node, index) + kv_payload_bytes(node);

@@ -18,7 +18,8 @@ kv_status kv_tree_find(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path
         path->steps[level] = (kv_step){at, index};
         if (level == 0) return equal ? KV_OK : KV_NOT_FOUND;
         at = kv_node_child(node, index);
-        if (level == 1 && kv_node_in_memory(nodes, at) != NULL) kv_node_fetch(kv_node_in_memory(nodes, at), 0, KV_NODE_SLOTS_BYTES);
+        const kv_node *leaf = level == 1 ? kv_node_in_memory(nodes, at) : NULL;
+        if (leaf != NULL) kv_node_fetch(leaf, 0, KV_NODE_SLOTS_BYTES);
     }
 }
 
@@ -83,7 +84,7 @@ kv_status kv_tree_get(kv_nodes *nodes, const kv_root *root, kv_key key, kv_place
         bool equal;
         uint32_t index = kv_node_search(node, key, &equal);
         if (level == 0) {
-            if (equal) memcpy(place, kv_payload(node, index), sizeof *place);
+            if (equal) *place = kv_node_place(node, index);
             return equal ? KV_OK : KV_NOT_FOUND;
         }
         at = kv_node_child(node, index + equal);

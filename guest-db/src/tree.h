@@ -51,11 +51,9 @@ void kv_tree_put(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key, bool
 /* Remove the key that `path` leads to and those behind it, `count` of its leaf in all. True: the leaf is where it was, and `path` leads
  * to what came behind them. */
 bool kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, uint32_t count);
-/* Where in the leaf's places `path` leads to. */
+/* Of the key that `path` leads to. */
 static inline kv_place kv_tree_place(const kv_nodes *nodes, const kv_path *path) {
-    kv_place place;
-    memcpy(&place, kv_payload(kv_node_here(nodes, path->steps[0].node), path->steps[0].index), sizeof place);
-    return place;
+    return kv_node_place(kv_node_here(nodes, path->steps[0].node), path->steps[0].index);
 }
 
 /* Give up the first leaf of a tree that has no keys; after kv_nodes_reserve. Leaves between full ones may have been left empty. */

@@ -159,15 +159,14 @@ static kv_status delete_in_leaf(kv_db *db, uint32_t table, kv_key key, const kv_
     kv_path path;
     kv_status status = kv_txn_find(db, table, key, &root, &path);
     if (status != KV_OK) return status;
-    kv_path at = path;
     const kv_node *leaf = kv_node_here(db->nodes, path.steps[0].node);
     uint32_t end = path.steps[0].index;
-    for (; end < leaf->count && *count < limit; at.steps[0].index = ++end, ++*count) {
+    for (; end < leaf->count && *count < limit; ++end, ++*count) {
         key = kv_node_key(leaf, end, buffer);
         if (stop != NULL && kv_compare(key, *stop) >= 0) break;
         status = append_delete(db, table, key);
         if (status != KV_OK) return status; /* the transaction has failed */
-        kv_place old = kv_tree_place(db->nodes, &at);
+        kv_place old = kv_node_place(leaf, end);
         kv_live_add(db, key, &old, -1);
     }
     kv_tree_delete(db->nodes, root, &path, end - path.steps[0].index);

@@ -133,8 +133,4 @@ kv_status kv_walk_previous(kv_walk *walk) {
     return KV_OK;
 }
 
-kv_place kv_walk_place(const kv_walk *walk) {
-    kv_place place;
-    memcpy(&place, kv_payload(kv_walk_leaf(walk), kv_walk_slot(walk)), sizeof place);
-    return place;
-}
+kv_place kv_walk_place(const kv_walk *walk) { return kv_node_place(kv_walk_leaf(walk), kv_walk_slot(walk)); }
