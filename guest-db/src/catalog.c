@@ -64,17 +64,29 @@ kv_status kv_table_root(kv_db *db, kv_nodes *nodes, const kv_state *state, uint3
 
 /* ---- one change of one table ---- */
 
-kv_status kv_target_find(kv_db *db, const kv_state *state, uint32_t table, kv_key key, kv_target *target) {
+static kv_status target_find(kv_db *db, const kv_state *state, uint32_t table, kv_key key, bool last, kv_target *target) {
     kv_status status = kv_table_root(db, db->nodes, state, table, &target->root);
     uint32_t count = kv_tree_reserve(&target->root) + (table == 0 ? 0 : kv_tree_reserve(&state->catalog));
     if (status == KV_OK) status = kv_nodes_reserve(db->nodes, count);
     uint8_t buffer[8];
     if (status == KV_OK && table != 0)
         status = kv_tree_find(db->nodes, &state->catalog, table_key(table, buffer), &target->catalog_path);
-    if (status == KV_OK) status = kv_tree_find(db->nodes, &target->root, key, &target->path);
+    if (status == KV_OK && last)
+        status = kv_tree_find_last(db->nodes, &target->root, key, &target->path);
+    else if (status == KV_OK)
+        status = kv_tree_find(db->nodes, &target->root, key, &target->path);
     target->there = status == KV_OK;
     if (status == KV_OK || status == KV_NOT_FOUND || status == KV_NO_SUCH_TABLE) return status;
-    return status == KV_NO_MEMORY ? status : kv_db_fail(db, status);
+    return status == KV_NO_MEMORY || status == KV_EXISTS || status == KV_AGAIN ? status : kv_db_fail(db, status);
+}
+
+kv_status kv_target_find(kv_db *db, const kv_state *state, uint32_t table, kv_key key, kv_target *target) {
+    return target_find(db, state, table, key, false, target);
+}
+
+kv_status kv_target_find_last(kv_db *db, const kv_state *state, uint32_t table, kv_key key, kv_target *target) {
+    kv_status status = target_find(db, state, table, key, true, target);
+    return status == KV_AGAIN ? target_find(db, state, table, key, false, target) : status;
 }
 
 void kv_target_store(kv_db *db, kv_state *state, uint32_t table, kv_target *target) {

@@ -318,6 +318,8 @@ typedef struct kv_target {
 } kv_target;
 /* KV_OK: the key is there, KV_NOT_FOUND: it is not, KV_NO_SUCH_TABLE. */
 kv_status kv_target_find(kv_db *db, const kv_state *state, uint32_t table, kv_key key, kv_target *target);
+/* Of a key that comes after all others: KV_NOT_FOUND, or KV_EXISTS if it does not. */
+kv_status kv_target_find_last(kv_db *db, const kv_state *state, uint32_t table, kv_key key, kv_target *target);
 void kv_target_store(kv_db *db, kv_state *state, uint32_t table, kv_target *target); /* its root has changed */
 /* The tree of a table in the open transaction, with all that was put; tell of a change, so that kv_tables_flush gives it to the catalog. */
 kv_status kv_table_in_txn(kv_db *db, uint32_t table, kv_root **root);
@@ -389,8 +391,9 @@ kv_status kv_txn_delete_range(kv_db *db, uint32_t table, kv_key start, const kv_
 kv_status kv_txn_commit(kv_db *db, uint32_t flags);
 kv_status kv_txn_rollback(kv_db *db);
 kv_status kv_txn_append(kv_db *db, kv_record *record, kv_place *place); /* counts; a failure fails the transaction */
-/* Where a key is in the transaction's version of a table: KV_OK, KV_NOT_FOUND. It may be changed now. */
-kv_status kv_txn_find(kv_db *db, uint32_t table, kv_key key, kv_root **root, kv_path *path);
+/* Where a key is in the transaction's version of a table: KV_OK, KV_NOT_FOUND. It may be changed now. With KV_APPEND among the
+ * flags KV_NOT_FOUND if it comes after all others, and KV_EXISTS. */
+kv_status kv_txn_find(kv_db *db, uint32_t table, kv_key key, uint32_t flags, kv_root **root, kv_path *path);
 kv_status kv_txn_fail(kv_db *db, kv_status status); /* only rollback is possible now */
 /* A savepoint on top of those there are; undo or keep everything since the last one. */
 kv_status kv_savepoint_begin(kv_db *db);

@@ -37,9 +37,9 @@ static inline uint32_t kv_tree_reserve(const kv_root *root) { return 2 * root->h
 /* The way to where a key is or would be; KV_OK: it is there, KV_NOT_FOUND. The two calls behind it then cannot fail, provided
  * that nothing else happens to the tree or to kv_nodes_ready in between. */
 kv_status kv_tree_find(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path);
-/* KV_OK: `key`, to which `path` leads, comes after all others. KV_EXISTS: it does not. KV_AGAIN: it does, but the way to it has
- * to be found again. */
-kv_status kv_tree_check_last(kv_nodes *nodes, const kv_root *root, const kv_path *path, kv_key key);
+/* The same for a key that comes after all others, and KV_EXISTS for one that does not. KV_AGAIN: it does, but only kv_tree_find, after
+ * kv_nodes_reserve, finds the way. */
+kv_status kv_tree_find_last(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path);
 /* The same as kv_tree_find from where the path leads: to a key that is not above this one, in the same version of the tree. */
 kv_status kv_tree_find_next(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path);
 /* Only the leaf, untouched, and only if the way to it is in memory; else NULL. All nodes of the path have to be; the `first`

@@ -72,18 +72,29 @@ void kv_txn_apply_put(kv_db *db, uint32_t table, kv_root *root, kv_path *path, k
     rehash(db, table, key, place);
 }
 
-kv_status kv_txn_find(kv_db *db, uint32_t table, kv_key key, kv_root **root, kv_path *path) {
+static kv_status reserve(kv_db *db, const kv_root *root) {
+    kv_status status = kv_nodes_reserve(db->nodes, kv_tree_reserve(root));
+    if (status == KV_DISK_FULL) { /* a delete may use the spared pages; a put is refused where it wants a record */
+        db->file->urgent = true;
+        status = kv_nodes_reserve(db->nodes, kv_tree_reserve(root));
+        db->file->urgent = false;
+    }
+    return status;
+}
+
+kv_status kv_txn_find(kv_db *db, uint32_t table, kv_key key, uint32_t flags, kv_root **root, kv_path *path) {
     kv_status status = kv_db_writable(db, KV_IN_TRANSACTION);
     if (status == KV_OK) status = kv_check_key(key);
     if (status == KV_OK) status = kv_table_in_txn(db, table, root);
     if (status != KV_OK) return status;
-    status = kv_nodes_reserve(db->nodes, kv_tree_reserve(*root));
-    if (status == KV_DISK_FULL) { /* a delete may use the spared pages; a put is refused where it wants a record */
-        db->file->urgent = true;
-        status = kv_nodes_reserve(db->nodes, kv_tree_reserve(*root));
-        db->file->urgent = false;
+    bool last = flags & KV_APPEND;
+    status = reserve(db, *root);
+    if (status == KV_OK && last) {
+        status = kv_tree_find_last(db->nodes, *root, key, path);
+        last = status != KV_AGAIN;
+        if (!last) status = reserve(db, *root);
     }
-    if (status == KV_OK) status = kv_tree_find(db->nodes, *root, key, path);
+    if (status == KV_OK && !last) status = kv_tree_find(db->nodes, *root, key, path);
     if (status == KV_CORRUPT || status == KV_IO || status == KV_DISK_FULL) return kv_db_fail(db, status);
     return status;
 }
@@ -113,7 +124,7 @@ kv_status kv_txn_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value
     }
     kv_root *root;
     kv_path path;
-    kv_status status = kv_txn_find(db, table, key, &root, &path);
+    kv_status status = kv_txn_find(db, table, key, flags, &root, &path);
     bool there = status == KV_OK;
     if (!there && status != KV_NOT_FOUND) return status;
     if (there && (flags & KV_NO_OVERWRITE)) {
@@ -121,12 +132,6 @@ kv_status kv_txn_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value
         if (status != KV_OK) return kv_db_fail(db, status);
         *existing = kv_db_value_ref(db, db->file, &place);
         return KV_EXISTS;
-    }
-    if (flags & KV_APPEND) {
-        status = there ? KV_EXISTS : kv_tree_check_last(db->nodes, root, &path, key);
-        if (status == KV_AGAIN) status = kv_txn_find(db, table, key, &root, &path);
-        if (status == KV_CORRUPT || status == KV_IO) return kv_db_fail(db, status);
-        if (status != KV_OK && status != KV_NOT_FOUND) return status;
     }
     record.value_sum = kv_value_sum(value, length);
     status = kv_txn_append(db, &record, &place);
@@ -144,7 +149,7 @@ static kv_status append_delete(kv_db *db, uint32_t table, kv_key key) {
 kv_status kv_txn_delete(kv_db *db, uint32_t table, kv_key key) {
     kv_root *root;
     kv_path path;
-    kv_status status = kv_txn_find(db, table, key, &root, &path);
+    kv_status status = kv_txn_find(db, table, key, 0, &root, &path);
     if (status == KV_OK) status = append_delete(db, table, key);
     if (status != KV_OK) return status;
     kv_apply_delete(db, root, &path, key);
@@ -157,7 +162,7 @@ static kv_status delete_in_leaf(kv_db *db, uint32_t table, kv_key key, const kv_
     uint8_t buffer[KV_KEY_MAX];
     kv_root *root;
     kv_path path;
-    kv_status status = kv_txn_find(db, table, key, &root, &path);
+    kv_status status = kv_txn_find(db, table, key, 0, &root, &path);
     if (status != KV_OK) return status;
     const kv_node *leaf = kv_node_here(db->nodes, path.steps[0].node);
     uint32_t end = path.steps[0].index;

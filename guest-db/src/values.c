@@ -37,14 +37,9 @@ kv_status kv_value_begin(kv_db *db, uint32_t table, kv_key key, uint32_t length,
     if (length <= KV_INLINE_MAX || db->incoming.open) return KV_INVALID;
     kv_root *root;
     kv_path path;
-    kv_status status = kv_txn_find(db, table, key, &root, &path);
+    kv_status status = kv_txn_find(db, table, key, flags, &root, &path);
     if (status != KV_OK && status != KV_NOT_FOUND) return status;
     if (status == KV_OK && (flags & KV_NO_OVERWRITE)) return KV_EXISTS;
-    if (flags & KV_APPEND) {
-        status = status == KV_OK ? KV_EXISTS : kv_tree_check_last(db->nodes, root, &path, key);
-        if (status == KV_CORRUPT || status == KV_IO) return kv_db_fail(db, status);
-        if (status != KV_OK && status != KV_AGAIN) return status;
-    }
     uint64_t header;
     status = kv_run_reserve(db->file, key.length, length, &header);
     if (status != KV_OK) return kv_txn_fail(db, status);
@@ -96,7 +91,7 @@ kv_status kv_value_end(kv_db *db) {
     kv_place place = {value_offset(file, in->header, key.length), in->length, record.value_sum};
     kv_root *root;
     kv_path path;
-    status = kv_txn_find(db, in->table, key, &root, &path);
+    status = kv_txn_find(db, in->table, key, 0, &root, &path);
     bool there = status == KV_OK;
     if (!there && status != KV_NOT_FOUND) return kv_txn_fail(db, status);
     record.type = KV_RECORD_PUT;

@@ -112,12 +112,22 @@ kv_status kv_walk_backward_from(kv_walk *walk, kv_key key) {
     return kv_walk_previous(walk);
 }
 
-kv_status kv_tree_check_last(kv_nodes *nodes, const kv_root *root, const kv_path *path, kv_key key) {
-    bool rightmost = true;
-    for (uint32_t level = 0; level < root->height && rightmost; level++)
-        rightmost = path->steps[level].index == kv_node_here(nodes, path->steps[level].node)->count;
-    if (rightmost) return KV_OK;
-    kv_walk walk = {.nodes = nodes, .root = *root}; /* leaves behind it may be empty */
+kv_status kv_tree_find_last(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path) {
+    if (root->node == 0) return KV_NOT_FOUND;
+    uint32_t at = root->node;
+    for (uint32_t level = root->height - 1;; level--) {
+        const kv_node *node = kv_node_get(nodes, at);
+        if (node == NULL) return nodes->failure;
+        if (node->level != level) return kv_nodes_fail(nodes, at);
+        path->steps[level] = (kv_step){at, node->count};
+        if (level == 0) {
+            if (node->count == 0 || node->prefix != 0) break;
+            kv_key last = {kv_suffix(node, node->count - 1u), node->slots[node->count - 1u].length};
+            return kv_compare(last, key) < 0 ? KV_NOT_FOUND : KV_EXISTS;
+        }
+        at = kv_node_child(node, node->count);
+    }
+    kv_walk walk = {.nodes = nodes, .root = *root}; /* the outermost leaf may be empty, and others before it */
     kv_status status = kv_walk_forward_from(&walk, key, false);
     if (status != KV_OK) return status;
     return walk.valid ? KV_EXISTS : KV_AGAIN;

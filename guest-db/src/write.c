@@ -67,7 +67,9 @@ static kv_status prepare(kv_db *db, kv_record *record, uint32_t flags, kv_target
     if (status == KV_OK) status = kv_maintain(db, kv_record_bytes(record));
     db->file->urgent = urgent;
     if (status == KV_OK && (flags & KV_DURABLE)) status = kv_publish_hold(db);
-    return status == KV_OK ? kv_target_find(db, &db->head, record->table, record->key, target) : status;
+    if (status != KV_OK) return status;
+    if (flags & KV_APPEND) return kv_target_find_last(db, &db->head, record->table, record->key, target);
+    return kv_target_find(db, &db->head, record->table, record->key, target);
 }
 
 kv_status kv_db_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value, uint32_t length, uint32_t flags,
@@ -81,13 +83,6 @@ kv_status kv_db_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value,
         status = kv_tree_get(db->nodes, &target.root, key, &there);
         if (status == KV_OK) *existing = kv_db_value_ref(db, db->file, &there);
         status = status == KV_OK ? KV_EXISTS : kv_db_fail(db, status);
-    }
-    if (status == KV_NOT_FOUND && (flags & KV_APPEND)) {
-        status = kv_tree_check_last(db->nodes, &target.root, &target.path, key);
-        if (status == KV_AGAIN) status = kv_target_find(db, &db->head, table, key, &target);
-        if (status == KV_CORRUPT || status == KV_IO) status = kv_db_fail(db, status);
-    } else if (status == KV_OK && (flags & KV_APPEND)) {
-        status = KV_EXISTS;
     }
     kv_place place;
     if (status == KV_OK || status == KV_NOT_FOUND) {
