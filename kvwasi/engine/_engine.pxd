@@ -274,6 +274,8 @@ cdef class Reads:
 cdef class Verbs(Reads):
     cdef int need_table(self) except -1
     cdef int store(self, object key, object value, uint32_t flags) except -1
+    cdef int store_bytes(self, const char *key, Py_ssize_t key_length, const char *value, Py_ssize_t value_length,
+                         uint32_t flags) except -1
     cdef int store_outside(self, const char *key, uint32_t key_length, const char *value, uint32_t value_length,
                            uint32_t flags) except -1
     cdef int store_large(self, const char *key, uint32_t key_length, const char *value, uint32_t value_length,
@@ -294,6 +296,7 @@ cdef class EntryIterator:
     cdef uint32_t batch
     cdef uint32_t position
     cdef uint32_t filled
+    cdef uint32_t packed
     cdef uint32_t capacity
     cdef PyObject **keys
     cdef PyObject **values
@@ -304,3 +307,6 @@ cdef class EntryIterator:
     cdef int take_entries(self, uint32_t count) noexcept
     cdef bint take_value(self, uint32_t at, uint64_t *budget) noexcept
     cdef object late_value(self, uint32_t at)
+    cdef int read_late(self, uint32_t at, char *to) except -1
+    cdef int take_packed(self, uint32_t count, kve_failure *failure) noexcept
+    cdef object late_packed(self)

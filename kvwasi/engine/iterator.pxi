@@ -9,6 +9,7 @@ ITEMS = 0
 KEYS = 1
 VALUES = 2
 COPIES = 3  # items, with None for a value that is copied in pieces, and OLDER for one of before ``since``
+PACKED = 4  # a batch of items at a time, one behind the other: lengths of key and value, of 4 bytes each, key, value
 OLDER = object()
 
 
@@ -63,6 +64,11 @@ def entry_digest(Reads reads not None, bytes key not None, /):
     if status != KV_OK:
         raise reads._session.error(status, &failure)
     return _digest(key, &ref)
+
+
+cdef inline bint _is_late(const kv_value_ref *ref) noexcept:
+    """Whether a value is too large to be read under the lock; what lies in the guest's memory has to be."""
+    return ref.where != KV_WHERE_MEMORY and ref.length > KV_INLINE_MAX
 
 
 @cython.final
@@ -125,6 +131,8 @@ cdef class EntryIterator:
                 raise StopIteration
         at = self.position
         self.position += 1
+        if self.what == 4:
+            return self.late_packed()
         key = <object>self.keys[at]
         Py_XDECREF(self.keys[at])
         if self.digesting:
@@ -187,7 +195,7 @@ cdef class EntryIterator:
         if wanted != 0:
             status = kve_cursor_next(self.c, self.handle, wanted, &count, &failure)
         if status == KV_OK and count != 0:
-            status = self.take_entries(count)
+            status = self.take_packed(count, &failure) if self.what == 4 else self.take_entries(count)
         elif status == KV_OK:
             kve_cursor_close(self.c, self.handle)
             self.is_open = False
@@ -267,17 +275,73 @@ cdef class EntryIterator:
         return True
 
     cdef object late_value(self, uint32_t at):
+        value = PyBytes_FromStringAndSize(NULL, self.refs[at].length)
+        self.read_late(at, PyBytes_AS_STRING(value))
+        return value
+
+    cdef int read_late(self, uint32_t at, char *to) except -1:
         cdef kv_value_ref ref = self.refs[at]
         cdef kve_failure failure
-        cdef char *to
         cdef int status
         memset(&failure, 0, sizeof(failure))
         self.enter()
         kve_unlock(self.c)
-        value = PyBytes_FromStringAndSize(NULL, ref.length)
-        to = PyBytes_AS_STRING(value)
         with nogil:
             status = kve_read_large(self.c, &ref, to, &failure)
         if status != KV_OK:
             raise self.owner._session.error(status, &failure)
-        return value
+        return 0
+
+    cdef int take_packed(self, uint32_t count, kve_failure *failure) noexcept:
+        """Make one object of a batch, under the lock. Large values have their place in it, but come later."""
+        cdef const kv_entry *entry
+        cdef const uint8_t *key = NULL
+        cdef uint64_t size = 0
+        cdef uint32_t offset = 0, at
+        cdef char *to
+        cdef int status = KV_OK
+        for at in range(count):
+            entry = kve_entry_at(self.c, &offset, &key)
+            if entry == NULL:
+                return KVE_BROKEN
+            self.refs[at] = entry.value
+            size += 8 + entry.key_length + entry.value.length
+        self.values[0] = new_bytes(NULL, size)
+        if self.values[0] == NULL:
+            return KV_NO_MEMORY
+        to = raw_bytes(self.values[0])
+        offset = 0
+        for at in range(count):
+            if at + AHEAD < count:
+                kve_prefetch(self.c, &self.refs[at + AHEAD])
+            entry = kve_entry_at(self.c, &offset, &key)
+            memcpy(to, &entry.key_length, 4)
+            memcpy(to + 4, &entry.value.length, 4)
+            memcpy(to + 8, key, entry.key_length)
+            to += 8 + entry.key_length
+            if not _is_late(&self.refs[at]) and status == KV_OK:
+                status = kve_read(self.c, &self.refs[at], to, failure)
+                if status == KV_OK:
+                    status = kve_verify(&self.refs[at], to, failure)
+            to += entry.value.length
+        if status != KV_OK:
+            Py_XDECREF(self.values[0])
+            return status
+        self.keys[0] = NULL
+        self.packed = count
+        self.filled = 1
+        return KV_OK
+
+    cdef object late_packed(self):
+        """The object, with the values that came late."""
+        packed = <object>self.values[0]
+        Py_XDECREF(self.values[0])
+        cdef char *to = PyBytes_AS_STRING(packed)
+        cdef uint32_t at, key_length
+        for at in range(self.packed):
+            memcpy(&key_length, to, 4)
+            to += 8 + key_length
+            if _is_late(&self.refs[at]):
+                self.read_late(at, to)
+            to += self.refs[at].length
+        return packed

@@ -35,31 +35,35 @@ cdef class Verbs(Reads):
         """Put. 1: done, 0: refused by KV_NO_OVERWRITE or KV_APPEND."""
         cdef Bytes k
         cdef Bytes v
-        cdef kve_failure failure
-        cdef int status
         v.held = False
         _as_bytes(key, &k)
         try:
             _as_bytes(value, &v)
-            _check_key(k.length)
-            if v.length > KV_VALUE_MAX:
-                raise _status.error(KV_VALUE_TOO_LARGE, "", 0, 0, 0, "")
-            if self.name is not None and (self.table == NO_TABLE or self.seen != self.of.undone):
-                self.need_table()
-            if v.length > KV_INLINE_MAX:
-                status = self.store_large(k.start, <uint32_t>k.length, v.start, <uint32_t>v.length, flags)
-            elif self.transaction == 0:
-                status = self.store_outside(k.start, <uint32_t>k.length, v.start, <uint32_t>v.length, flags)
-            else:
-                self.enter()
-                status = kve_put(self.c, self.table, k.start, <uint32_t>k.length, v.start, <uint32_t>v.length,
-                                 flags | self.flags, &failure)
-                kve_unlock(self.c)
-                if status != KV_OK and status != KV_EXISTS:
-                    raise self._session.error(status, &failure)
+            return self.store_bytes(k.start, k.length, v.start, v.length, flags)
         finally:
             _release(&k)
             _release(&v)
+
+    cdef int store_bytes(self, const char *key, Py_ssize_t key_length, const char *value, Py_ssize_t value_length,
+                         uint32_t flags) except -1:
+        """The same, of bytes that stay where they are."""
+        cdef kve_failure failure
+        cdef uint32_t length = <uint32_t>value_length
+        cdef int status
+        _check_key(key_length)
+        if value_length > KV_VALUE_MAX:
+            raise _status.error(KV_VALUE_TOO_LARGE, "", 0, 0, 0, "")
+        if self.name is not None and (self.table == NO_TABLE or self.seen != self.of.undone):
+            self.need_table()
+        if value_length > KV_INLINE_MAX:
+            return self.store_large(key, <uint32_t>key_length, value, length, flags) == KV_OK
+        if self.transaction == 0:
+            return self.store_outside(key, <uint32_t>key_length, value, length, flags) == KV_OK
+        self.enter()
+        status = kve_put(self.c, self.table, key, <uint32_t>key_length, value, length, flags | self.flags, &failure)
+        kve_unlock(self.c)
+        if status != KV_OK and status != KV_EXISTS:
+            raise self._session.error(status, &failure)
         return status == KV_OK
 
     cdef int store_outside(self, const char *key, uint32_t key_length, const char *value, uint32_t value_length,
@@ -147,10 +151,6 @@ cdef class Verbs(Reads):
                 return self._change_if(key, expect, _to_bytes(value))
             overwrite = False
         return self.store(key, value, (0 if overwrite else KV_NO_OVERWRITE) | (KV_APPEND if append else 0)) != 0
-
-    def _put_last(self, key, value, /):
-        """``put(key, value, append=True)``."""
-        return self.store(key, value, KV_APPEND) != 0
 
     cdef int remove(self, object key) except -1:
         """Delete. 1: done, 0: the key is not there."""

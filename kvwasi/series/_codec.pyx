@@ -12,6 +12,7 @@ from libc.string cimport memcpy, memset
 
 from time import time_ns
 
+from kvwasi.engine._engine cimport KV_APPEND, Verbs
 from kvwasi.engine._engine import as_bytes
 from kvwasi.errors import CorruptionError
 
@@ -226,37 +227,65 @@ cdef class Columns:
 
     # from what is stored
 
-    def add_singles(self, list entries):
-        """Entries of their own, as keys and values."""
-        cdef bytes key, data
-        cdef const uint8_t *at
-        cdef int64_t time
-        cdef int i
-        for key, data in entries:
-            if PyBytes_GET_SIZE(key) != 9 or PyBytes_GET_SIZE(data) == 0:
-                raise _damaged()
-            at = <const uint8_t *>PyBytes_AS_STRING(key)
-            time = 0
-            for i in range(8):
-                time = time << 8 | at[1 + i]
-            i = (<const uint8_t *>PyBytes_AS_STRING(data))[0]
-            if time < 0 or i >> 2 != self.kind:
-                raise _damaged()
-            self.add_entry(time, i & 3, data, 1)
+    def add_single(self, bytes key, bytes data):
+        """An entry of its own, as it is stored."""
+        self.add_stored(<const uint8_t *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key),
+                        <const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
-    cdef int add_entry(self, int64_t time, int status, bytes stored, Py_ssize_t start=0) except -1:
-        """One entry, its value as it is stored from ``start`` on."""
+    def add_packed(self, bytes packed, bint reverse=False):
+        """Such entries, as an iterator over packed items gives them; ``reverse``: the newest come first."""
+        cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(packed)
+        cdef const uint8_t *end = at + PyBytes_GET_SIZE(packed)
+        cdef Py_ssize_t begin = self.count
+        cdef uint32_t lengths[2]
+        while at < end:
+            memcpy(lengths, at, 8)
+            at += 8
+            self.add_stored(at, lengths[0], at + lengths[0], lengths[1])
+            at += lengths[0]
+            at += lengths[1]
+        if reverse:
+            self.reverse_from(begin)
+
+    cdef int add_stored(self, const uint8_t *key, Py_ssize_t key_length, const uint8_t *data,
+                        Py_ssize_t length) except -1:
+        cdef int64_t time = 0
+        cdef int i
+        if key_length != 9 or length == 0:
+            raise _damaged()
+        for i in range(8):
+            time = time << 8 | key[1 + i]
+        if time < 0 or data[0] >> 2 != self.kind:
+            raise _damaged()
+        return self.add_entry(time, data[0] & 3, data + 1, length - 1)
+
+    cdef int add_entry(self, int64_t time, int status, const uint8_t *payload, Py_ssize_t length) except -1:
+        """One entry, with the bytes of its value."""
         self.grow(1)
         if self.kind == KVS_BYTES:
-            self.blobs.append(stored[start:])
-        elif PyBytes_GET_SIZE(stored) == start + 8:
-            memcpy(&self.numbers[self.count], PyBytes_AS_STRING(stored) + start, 8)
+            self.blobs.append(PyBytes_FromStringAndSize(<const char *>payload, length))
+        elif length == 8:
+            memcpy(&self.numbers[self.count], payload, 8)
         else:
             raise _damaged()
         self.times[self.count] = time
         self.statuses[self.count] = <uint8_t>status
         self.altered |= status != 0
         self.count += 1
+        return 0
+
+    cdef int reverse_from(self, Py_ssize_t begin) except -1:
+        """Turn the order of the entries from there on."""
+        cdef Py_ssize_t low = begin, high = self.count - 1
+        while low < high:
+            self.times[low], self.times[high] = self.times[high], self.times[low]
+            self.statuses[low], self.statuses[high] = self.statuses[high], self.statuses[low]
+            if self.kind != KVS_BYTES:
+                self.numbers[low], self.numbers[high] = self.numbers[high], self.numbers[low]
+            low += 1
+            high -= 1
+        if self.kind == KVS_BYTES:
+            self.blobs[begin:] = self.blobs[begin:][::-1]
         return 0
 
     def single(self, Py_ssize_t index):
@@ -335,10 +364,13 @@ cdef class Columns:
     def having(self, int status):
         """Those of the entries that have a status (-2: any but deleted)."""
         cdef Columns found = Columns(self.kind)
+        cdef bytes payload
         cdef Py_ssize_t i
         for i in range(self.count):
             if <int>self.statuses[i] == status or (status == ANY_BUT_DELETED and <int>self.statuses[i] != DELETED):
-                found.add_entry(self.times[i], self.statuses[i], self.payload(i))
+                payload = self.payload(i)
+                found.add_entry(self.times[i], self.statuses[i], <const uint8_t *>PyBytes_AS_STRING(payload),
+                                PyBytes_GET_SIZE(payload))
         return found
 
     # one entry

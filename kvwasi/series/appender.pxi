@@ -10,7 +10,7 @@ cdef class Appender:
     It has `_append(values, times, bump)`, which appends in a transaction, and `_after(time, bump)`, for a time that was refused.
     """
 
-    cdef object put  # a key and its value, which is stored only behind all others; False: it was not
+    cdef Verbs table
     cdef object nanoseconds
     cdef readonly int _kind
     cdef readonly Py_ssize_t _weight, _weight_max
@@ -19,9 +19,9 @@ cdef class Appender:
     def __cinit__(self):
         self._next_trim = NEVER
 
-    def _appends_by(self, put, nanoseconds):
-        """What stores an entry, and what makes a time of what is no number."""
-        self.put = put
+    def _appends_to(self, Verbs table not None, nanoseconds):
+        """Where entries are stored, and what makes a time of what is no number."""
+        self.table = table
         self.nanoseconds = nanoseconds
 
     def _know(self, int kind, Py_ssize_t weight, Py_ssize_t weight_max, int64_t next_trim):
@@ -52,7 +52,7 @@ cdef class Appender:
         """
         cdef int64_t at
         cdef bint bump = _bumps(on_conflict)
-        cdef bytes data
+        cdef Single single
         if ts is None:
             at = time_ns()
         elif type(ts) is int and 0 <= ts <= INT64_MAX:
@@ -61,10 +61,12 @@ cdef class Appender:
             at = self.nanoseconds(ts)
         if self._weight >= self._weight_max or at > self._next_trim:
             return self._append([value], [at], bump)[1]
-        data = _single(self._kind, value)
-        while not self.put(_key(at), data):
+        held = _set_data(&single, self._kind, value)
+        _set_key(single.key, at)
+        while not self.table.store_bytes(single.key, KEY_BYTES, single.data, single.length, KV_APPEND):
             at = self._after(at, bump)
-        self._weight += _weight(PyBytes_GET_SIZE(data))
+            _set_key(single.key, at)
+        self._weight += _weight(single.length)
         return at
 
 

@@ -8,6 +8,7 @@ from kvwasi.series import _codec
 from kvwasi.series.layout import (
     ALTERED,
     BLOCK,
+    BLOCK_FROM,
     SINGLE,
     Retention,
     Status,
@@ -34,7 +35,7 @@ def store(view: View, new: _codec.Columns, weight: int) -> tuple[int, int]:
     assert view.note is not None
     table, retention = view.writable, view.note.retention
     newest = new.single(len(new) - 1)
-    if table.count(start=SINGLE) + len(new) <= retention.singles_max:
+    if len(new) < BLOCK_FROM and table.count(start=SINGLE) + len(new) <= retention.singles_max:
         singles = [new.single(index) for index in range(len(new))]
         heavier = weight + sum(_codec.weight_of(data) for _, data in singles)
         if heavier <= retention.singles_max:
@@ -113,7 +114,7 @@ def set_status(view: View, time: int, status: Status) -> bool:
     columns = _codec.Columns(view.kind)
     single = table.get(key(SINGLE, time))
     if single is not None:
-        columns.add_singles([(key(SINGLE, time), single)])
+        columns.add_single(key(SINGLE, time), single)
         columns.set_status(0, status)
         table.put(*columns.single(0))
         return True

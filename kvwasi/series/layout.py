@@ -23,8 +23,10 @@ NOTE = b"\0"
 ALTERED, BLOCK, SINGLE = b"\1", b"\2", b"\3"
 """What keys begin with, in their order."""
 
-SINGLES_MAX = 512
+SINGLES_MAX = 1024
 """Entries of their own before they are put into a block."""
+BLOCK_FROM = 32
+"""Entries that are appended at once and become a block at once."""
 BLOCK_ENTRIES = 4096
 BLOCK_BYTES = 36 << 10
 _GRAIN = 8
@@ -53,7 +55,7 @@ class Retention:
 
     Attributes:
         age: older entries go, when others are appended.
-        count: this many entries stay, and at most an eighth and 512 more.
+        count: this many entries stay, and at most an eighth and 1,024 more.
         bytes: the same for bytes, as they are stored.
 
     >>> from datetime import timedelta

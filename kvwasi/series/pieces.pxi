@@ -1,38 +1,50 @@
 # Entries of their own, what a block says of itself, and arrays to be handed over.
 
-cdef inline bytes _key(int64_t time):
+cdef enum:
+    KEY_BYTES = 9
+
+cdef struct Single:
+    char key[KEY_BYTES]
+    char number[1 + 8]
+    const char *data  # under the key: the number, or bytes that somebody else holds
+    Py_ssize_t length
+
+
+cdef inline void _set_key(char *to, int64_t time) noexcept:
     """The key of an entry of its own: ``SINGLE`` of the layout, and the time, big-endian."""
-    cdef bytes key = PyBytes_FromStringAndSize(NULL, 9)
-    cdef char *to = PyBytes_AS_STRING(key)
     cdef int i
     to[0] = 3
     for i in range(8):
         to[8 - i] = <char>(time >> 8 * i)
-    return key
 
 
-cdef bytes _single(int kind, object value):
-    """The value under which a new entry is stored on its own: its status and kind stand before it."""
-    cdef bytes payload, data
+cdef bytes _key(int64_t time):
+    cdef char key[KEY_BYTES]
+    _set_key(key, time)
+    return PyBytes_FromStringAndSize(key, KEY_BYTES)
+
+
+cdef bytes _set_data(Single *single, int kind, object value):
+    """The value under which a new entry is stored on its own: its status and kind stand before it. Returns who holds it."""
+    cdef bytes payload, held
     cdef double real
     cdef int64_t whole
-    cdef char *to
     if kind == KVS_BYTES:
         payload = as_bytes(value)
-        data = PyBytes_FromStringAndSize(NULL, 1 + len(payload))
-        to = PyBytes_AS_STRING(data)
-        memcpy(to + 1, PyBytes_AS_STRING(payload), <size_t>len(payload))
+        held = bytes((kind << 2,)) + payload
+        single.data = PyBytes_AS_STRING(held)
+        single.length = PyBytes_GET_SIZE(held)
+        return held
+    if kind == KVS_FLOAT:
+        real = PyFloat_AsDouble(value)
+        memcpy(single.number + 1, &real, 8)
     else:
-        data = PyBytes_FromStringAndSize(NULL, 9)
-        to = PyBytes_AS_STRING(data)
-        if kind == KVS_FLOAT:
-            real = PyFloat_AsDouble(value)
-            memcpy(to + 1, &real, 8)
-        else:
-            whole = _whole(value)
-            memcpy(to + 1, &whole, 8)
-    to[0] = <char>(kind << 2)
-    return data
+        whole = _whole(value)
+        memcpy(single.number + 1, &whole, 8)
+    single.number[0] = <char>(kind << 2)
+    single.data = single.number
+    single.length = sizeof(single.number)
+    return None
 
 
 cdef int64_t _whole(object value) except? -1:

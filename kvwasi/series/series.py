@@ -54,7 +54,7 @@ class Series(_codec.Appender, SeriesReads):
     ) -> None:
         super().__init__(of, name)
         self._table = Table(of, self._table_name)
-        self._appends_by(self._table._put_last, nanoseconds)
+        self._appends_to(self._table, nanoseconds)
         self._first_retention = retention or Retention()
         with self._view() as view:
             if view is None or view.note is None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
+from kvwasi.engine import _engine
 from kvwasi.errors import CorruptionError
 from kvwasi.series import _codec
 from kvwasi.series.layout import (
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 ANY, ANY_BUT_DELETED = -1, -2
 """Beside the statuses, what may be asked for."""
-_BATCH = 1024
 _END = _codec.TIME_MAX + 1  # behind every time
 
 Counts = tuple[int, int, int]
@@ -75,14 +74,12 @@ class View:
 
     def singles(self, start: int = 0, stop: int = _END, *, reverse: bool = False) -> Iterator[_codec.Columns]:
         """The entries that are in no block, some at a time; reversed, each some in its order."""
-        entries = iter(self.table.items(start=key(SINGLE, start), stop=key(SINGLE, stop), reverse=reverse))
-        while some := list(itertools.islice(entries, _BATCH)):
-            yield self._columns(some, reverse)
-
-    def _columns(self, entries: list[tuple[bytes, bytes]], reverse: bool) -> _codec.Columns:
-        columns = _codec.Columns(self.kind)
-        columns.add_singles(entries[::-1] if reverse else entries)
-        return columns
+        first, end = key(SINGLE, start), key(SINGLE, stop)
+        reads = cast(_engine.Reads, self.table)
+        for packed in _engine.EntryIterator(reads, first, end, reverse, _engine.PACKED, None):
+            columns = _codec.Columns(self.kind)
+            columns.add_packed(cast(bytes, packed), reverse)
+            yield columns
 
     # --- ranges ---
 

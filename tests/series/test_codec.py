@@ -28,6 +28,10 @@ def columns_of(kind: int, times: list[int], values: list[Any]) -> _codec.Columns
     return columns
 
 
+def pack(key: bytes, data: bytes) -> bytes:
+    return struct.pack("=II", len(key), len(data)) + key + data
+
+
 def same(one: list[Any], other: list[Any]) -> bool:
     return repr(one) == repr(other)  # NaN is itself here
 
@@ -50,8 +54,13 @@ def test_round_trip(data: st.DataObject, kind: int, times: list[int]) -> None:
     assert same(back.triples(), expected)
     assert back.count_statuses() == tuple(statuses.count(status) for status in range(4))
     singles = _codec.Columns(kind)
-    singles.add_singles([columns.single(index) for index in range(len(times))])
+    for index in range(len(times)):
+        singles.add_single(*columns.single(index))
     assert same(singles.triples(), expected)
+    for order in (1, -1):
+        packed = b"".join(pack(*columns.single(index)) for index in range(len(times))[::order])
+        singles.add_packed(packed, order < 0)
+    assert same(singles.triples(), 3 * expected)
 
     start = data.draw(st.sampled_from([*times, 0]))
     stop = data.draw(st.sampled_from([*times, 1 << 63]))
@@ -138,7 +147,9 @@ def test_damage_is_told_and_harms_nobody(kind: int) -> None:
 )
 def test_damaged_singles(key: bytes, data: bytes) -> None:
     with pytest.raises(kvwasi.CorruptionError):
-        _codec.Columns(_codec.KIND_FLOAT).add_singles([(key, data)])
+        _codec.Columns(_codec.KIND_FLOAT).add_single(key, data)
+    with pytest.raises(kvwasi.CorruptionError):
+        _codec.Columns(_codec.KIND_FLOAT).add_packed(pack(key, data))
 
 
 def test_arrays_are_taken_whole() -> None:

@@ -141,17 +141,26 @@ def test_values_are_of_one_kind(store: kvwasi.Store) -> None:
 
 def test_entries_move_into_blocks(store: kvwasi.Store, path: Path) -> None:
     series = store.series("s")
-    for time in range(5000):
+    for time in range(5200):
         series.append(time, ts=time)
-    assert sum(blocks(store, "s")) > 4400 and max(blocks(store, "s")) == 4096
-    assert list(series) == [(time, time) for time in range(5000)]
-    assert series.append_many(range(5000, 20_000), range(5000, 20_000)) == 15_000
-    assert list(series.items(start=4990, stop=5010)) == [(time, time) for time in range(4990, 5010)]
+    assert blocks(store, "s") == [4096, 1024]
+    assert list(series) == [(time, time) for time in range(5200)]
+    assert series.append_many(range(5200, 20_000), range(5200, 20_000)) == 14_800
+    assert list(series.items(start=5190, stop=5210)) == [(time, time) for time in range(5190, 5210)]
     assert list(series.items(4090, 8200, reverse=True)) == [
         (time, time) for time in reversed(range(4090, 8200))
     ]
     assert blocks(store, "s").count(4096) >= 3
     assert store.check() == []
+
+
+def test_what_is_appended_at_once_becomes_a_block(store: kvwasi.Store) -> None:
+    series = store.series("s")
+    series.append_many(range(31), range(31))
+    assert blocks(store, "s") == []
+    series.append_many(range(31, 100), range(31, 100))
+    assert blocks(store, "s") == [99]
+    assert list(series) == [(time, time) for time in range(100)]
 
 
 def test_large_values_do_not_wait_for_many(store: kvwasi.Store) -> None:
@@ -329,7 +338,7 @@ def test_retention_by_count(store: kvwasi.Store, limit: int, step: int) -> None:
             series.append_many(range(start, start + step), range(start, start + step))
         total = start + step
         kept = len(series)
-        assert min(total, limit) <= kept <= min(total, limit + limit // 8 + 512 + step)
+        assert min(total, limit) <= kept <= min(total, limit + limit // 8 + 1024 + step)
         assert series.last() == (total - 1, total - 1)
     assert list(series) == [(n, n) for n in range(total - kept, total)]
     assert len(store.series("s", retention=Retention(count=limit))) == kept
