@@ -6,7 +6,7 @@
 #include "record.h"
 
 #define KV_LOG_SPILL_BYTES (256u << 10) /* a transaction's records go to the file at latest when so many are waiting */
-#define KV_LOG_AHEAD_BYTES (128u << 10) /* written with zeros ahead of small synced commits, at a time */
+#define KV_LOG_AHEAD_BYTES (128u << 10) /* written with zeros ahead of small commits, at a time */
 #define KV_LOG_SMALL_COMMIT (64u << 10)
 #define KV_LOG_BUFFER_BYTES (KV_LOG_SPILL_BYTES + KV_INLINE_MAX + KV_KEY_MAX + 2 * KV_LOG_AHEAD_BYTES)
 

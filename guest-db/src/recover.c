@@ -27,16 +27,24 @@ static kv_status is_cut(recovery *r, const kv_reader *reader, bool *cut) {
 static kv_status find_end(recovery *r, kv_reader from) {
     kv_file *file = r->replay.file;
     kv_tail *t = &r->replay.tail;
-    kv_reader reader = from;
+    kv_reader reader;
+    kv_status status;
     t->end = from;
     t->confirmed = kv_reader_position(&from);
-    kv_status status = kv_replay_scan(&r->replay, &reader, UINT64_MAX);
-    if (status != KV_NOT_FOUND) return status;
-    uint64_t end = kv_reader_position(&t->end), durable = file->super.durable < end ? file->super.durable : end;
-    if (durable > t->confirmed) t->confirmed = durable;
     bool proven;
-    uint64_t stop = kv_reader_position(&reader);
-    status = kv_log_proven(file, &r->loaded, stop, &proven);
+    uint64_t before, stop = 0, end;
+    do { /* A sector is read in pieces while others write: one may have what comes behind a record that was passed too early. */
+        before = stop;
+        r->loaded.sector = UINT64_MAX;
+        reader = t->end;
+        status = kv_replay_scan(&r->replay, &reader, UINT64_MAX);
+        if (status != KV_NOT_FOUND) return status;
+        end = kv_reader_position(&t->end);
+        stop = kv_reader_position(&reader);
+        status = kv_log_proven(file, &r->loaded, stop, &proven);
+    } while (status == KV_OK && proven && r->replay.db->read_only && stop > before);
+    uint64_t durable = file->super.durable < end ? file->super.durable : end;
+    if (durable > t->confirmed) t->confirmed = durable;
     if (status == KV_OK && proven) {
         uint64_t size = 0;
         (void)kv_file_size(file, &size);

@@ -276,7 +276,7 @@ kv_status kv_txn_rollback(kv_db *db) {
 }
 
 /* Write the mark that makes the transaction's records a commit. */
-static kv_status write_mark(kv_db *db, bool durable, bool flushed) {
+static kv_status write_mark(kv_db *db, bool flushed) {
     kv_txn *txn = &db->txn;
     kv_record mark = {.type = KV_RECORD_COMMIT,
                       .flags = (uint8_t)(KV_FLAG_COMMIT | (flushed ? KV_FLAG_FLUSHED : 0)),
@@ -286,7 +286,7 @@ static kv_status write_mark(kv_db *db, bool durable, bool flushed) {
     db->file->urgent = db->file->full;
     kv_status status = db->file->full ? kv_log_secure_urgent(db->file, KV_RECORD_HEADER_BYTES) : KV_OK;
     if (status == KV_OK) status = kv_log_append(db->file, &mark, NULL);
-    if (status == KV_OK) status = kv_log_write(db->file, durable);
+    if (status == KV_OK) status = kv_log_write(db->file, true);
     db->file->urgent = false;
     txn->log_bytes += KV_RECORD_HEADER_BYTES;
     db->last_txn_bytes = txn->log_bytes;
@@ -307,7 +307,7 @@ kv_status kv_txn_commit(kv_db *db, uint32_t flags) {
     if (durable && txn->has_external && !barrier_done) return KV_SYNC_FIRST;
     status = kv_tables_flush(db);
     if (status != KV_OK) return kv_txn_fail(db, status);
-    status = write_mark(db, durable, barrier_done);
+    status = write_mark(db, barrier_done);
     if (status != KV_OK) return status;
     kv_nodes_journal_end(db->nodes);
     if (durable && db->published.pin == KV_NO_PIN)

@@ -45,14 +45,14 @@ kv_status kv_maintain(kv_db *db, uint64_t bytes) {
 }
 
 /* Write one record as a commit of its own. */
-static kv_status commit_record(kv_db *db, kv_record *record, uint32_t flags, kv_place *place) {
+static kv_status commit_record(kv_db *db, kv_record *record, kv_place *place) {
     kv_file *file = db->file;
     kv_log_mark mark = kv_log_now(file);
     record->commit = ++db->last_commit;
     record->confirmed = db->durable;
     record->flags |= KV_FLAG_COMMIT;
     kv_status status = kv_log_append(file, record, place);
-    if (status == KV_OK) status = kv_log_write(file, flags & KV_DURABLE);
+    if (status == KV_OK) status = kv_log_write(file, true);
     if (status == KV_OK) return KV_OK;
     kv_log_rewind(file, &mark);
     kv_publish_release(db);
@@ -87,7 +87,7 @@ kv_status kv_db_put(kv_db *db, uint32_t table, kv_key key, const uint8_t *value,
     kv_place place;
     if (status == KV_OK || status == KV_NOT_FOUND) {
         record.value_sum = kv_value_sum(value, length);
-        status = commit_record(db, &record, flags, &place);
+        status = commit_record(db, &record, &place);
     } else {
         kv_publish_release(db);
     }
@@ -105,7 +105,7 @@ static kv_status delete_record(kv_db *db, kv_record *record, uint32_t flags, kv_
         status = kv_log_secure_urgent(db->file, kv_record_bytes(record));
         if (status != KV_OK) (void)kv_db_fail(db, status);
     }
-    if (status == KV_OK) return commit_record(db, record, flags, NULL);
+    if (status == KV_OK) return commit_record(db, record, NULL);
     kv_publish_release(db);
     return status;
 }
