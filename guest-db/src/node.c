@@ -122,6 +122,10 @@ static uint32_t word_bound(const kv_node *node, uint32_t low, uint32_t high, uin
  * it. Where fences are open there is no prefix, and heads are the same in a whole node. */
 static void narrow(const kv_node *node, kv_key suffix, uint32_t *low, uint32_t *high) {
     kv_key first = suffix_of(node, *low), last = suffix_of(node, *high - 1);
+    if (kv_compare(last, suffix) < 0) { /* as when keys are appended */
+        *low = *high;
+        return;
+    }
     uint32_t shared = kv_common_prefix(first, last), common = kv_common_prefix(first, suffix);
     if (common < shared) { /* before or behind them all */
         if (common < suffix.length && suffix.data[common] > first.data[common])
