@@ -52,7 +52,8 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are copied as t
 
 #define KV_MAGIC "kvwasi\r\n"
 #define KV_KNOWN_READ_COMPATIBLE 0u
-#define KV_KNOWN_INCOMPATIBLE 0u
+#define KV_FEATURE_SKIP 1u /* incompatible: heads may leave out what all keys of a node share */
+#define KV_KNOWN_INCOMPATIBLE KV_FEATURE_SKIP
 
 /* ---- sectors: the header stands twice at the start, so that one damaged copy costs nothing ---- */
 #define KV_SECTOR_BYTES_DEFAULT (1u << 20)
@@ -83,6 +84,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are copied as t
 /* ---- pages: in index sectors, all but the first page of a sector ---- */
 /* A node of a tree; what lies in it otherwise is node.h's. */
 #define KV_PG_LEVEL 0  /* u8: 0 leaf; 1.. inner node */
+#define KV_PG_SKIP 10  /* u8: bytes that heads leave out */
 #define KV_PG_PAGE 16  /* u32: its own number */
 #define KV_PG_FRAME 20 /* u32: zero */
 #define KV_PG_SUM 24   /* u64: XXH64 of the other bytes, this field taken as zero; seed: kv_page_seed */

@@ -18,7 +18,7 @@ typedef struct kv_hash {
     uint64_t *entries; /* (record offset / 8) << 23 | tag << 8 | era; 0: none */
     void *block;       /* what was allocated: `entries` is aligned to a bucket */
     uint32_t buckets;  /* 0: no table yet */
-    uint16_t number;   /* of this table: changes when it is emptied or replaced; never 0 */
+    uint8_t number;    /* of this table: changes when it is emptied or replaced; never 0 */
     uint64_t seed;
     uint8_t hidden; /* era of a transaction that is not published; 0: none */
     bool committed; /* it is committed, but readers still see the version before it */

@@ -4,6 +4,8 @@
 
 #include "format.h"
 
+#define SKIP_FROM 8u /* slots: fewer are found as fast with the same heads */
+
 /* Eight bytes at a time: memcmp goes byte by byte where the compiler's runtime has it. */
 uint32_t kv_common_prefix(kv_key a, kv_key b) {
     uint32_t shorter = a.length < b.length ? a.length : b.length, n = 0;
@@ -31,7 +33,7 @@ static inline uint32_t head_of(const uint8_t *suffix, uint32_t length) {
 void kv_node_begin(kv_node *node, uint32_t level, kv_key low, kv_key high) {
     uint32_t prefix = low.data == NULL || high.data == NULL ? 0 : kv_common_prefix(low, high);
     uint32_t page = node->page, frame = node->frame;
-    uint16_t learned = node->learned;
+    uint8_t learned = node->learned;
     memset(node, 0, sizeof *node);
     node->page = page;
     node->frame = frame;
@@ -89,8 +91,25 @@ static inline uint32_t first_at_least(const kv_node *node, uint32_t head) {
     return lower_bound(node->slots, from, to - from, head);
 }
 
+/* The head of a suffix in this node. False: it does not begin with what is left out of heads, and is below all of them, or above. */
+static inline bool find_head(const kv_node *node, kv_key suffix, uint32_t *head, bool *below) {
+    uint32_t skip = node->skip;
+    if (skip > 0) {
+        kv_key shared = {kv_suffix(node, 0), skip};
+        uint32_t common = kv_common_prefix(shared, suffix);
+        *below = common < skip && (common == suffix.length || suffix.data[common] < shared.data[common]);
+        if (common < skip) return false;
+    }
+    *head = head_of(suffix.data + skip, suffix.length - skip);
+    return true;
+}
+
 static inline uint32_t head_behind(const kv_node *node, kv_key key) {
-    return key.length < node->prefix ? 0 : head_of(key.data + node->prefix, key.length - node->prefix);
+    uint32_t head = 0;
+    bool below = true;
+    if (key.length < node->prefix || find_head(node, (kv_key){key.data + node->prefix, key.length - node->prefix}, &head, &below))
+        return head;
+    return below ? 0 : UINT32_MAX;
 }
 
 kv_slots kv_node_near(const kv_node *node, kv_key key) {
@@ -143,9 +162,11 @@ static void narrow(const kv_node *node, kv_key suffix, uint32_t *low, uint32_t *
 uint32_t kv_node_search(const kv_node *node, kv_key key, bool *equal) {
     assert(key.length >= node->prefix);
     kv_key suffix = {key.data + node->prefix, key.length - node->prefix};
-    uint32_t head = head_of(suffix.data, suffix.length);
-    uint32_t low = first_at_least(node, head);
+    uint32_t head;
+    bool below;
     *equal = false;
+    if (!find_head(node, suffix, &head, &below)) return below ? 0 : node->count;
+    uint32_t low = first_at_least(node, head);
     if (low == node->count || node->slots[low].head != head) return low;
     uint32_t high = low + 1; /* heads are equal in [low, high): compare whole suffixes there */
     if (high < node->count && node->slots[high].head == head)
@@ -193,6 +214,33 @@ static void tidy(kv_node *node) {
     node->dead = 0;
 }
 
+/* ---- what heads leave out ---- */
+
+static void set_skip(kv_node *node, uint32_t skip) {
+    node->skip = (uint8_t)skip;
+    for (uint32_t i = 0; i < node->count; i++) {
+        kv_key suffix = suffix_of(node, i);
+        node->slots[i].head = suffix.length < skip ? 0 : head_of(suffix.data + skip, suffix.length - skip); /* 0: a damaged node */
+    }
+    update_hints(node, 0, 0);
+}
+
+/* The suffix is about to come into the node: no more may be left out than it shares. */
+static void make_shared(kv_node *node, kv_key suffix) {
+    uint32_t common = kv_common_prefix((kv_key){kv_suffix(node, 0), node->skip}, suffix);
+    if (common < node->skip) set_skip(node, common);
+}
+
+/* Leave out what all suffixes share, if heads tell nothing with it. */
+static void skip_shared(kv_node *node) {
+    if (node->slots[0].head != node->slots[node->count - 1].head) return;
+    uint32_t common = kv_common_prefix(suffix_of(node, 0), suffix_of(node, node->count - 1u));
+    if (common > UINT8_MAX) common = UINT8_MAX;
+    if (common > node->skip) set_skip(node, common);
+}
+
+static bool is_time_to_look(uint32_t count) { return count >= SKIP_FROM && (count & (count - 1)) == 0; }
+
 bool kv_node_insert(kv_node *node, uint32_t index, kv_key suffix, const void *payload) {
     uint32_t payload_bytes = kv_payload_bytes(node), bytes = payload_bytes + suffix.length;
     uint32_t slots_end = KV_NODE_HEADER_BYTES + (node->count + 1u) * (uint32_t)sizeof(kv_slot);
@@ -200,6 +248,7 @@ bool kv_node_insert(kv_node *node, uint32_t index, kv_key suffix, const void *pa
         if (slots_end + bytes > (uint32_t)node->heap + node->dead) return false;
         tidy(node);
     }
+    if (node->skip > 0) make_shared(node, suffix);
     node->heap = (uint16_t)(node->heap - bytes);
     uint8_t *entry = (uint8_t *)node + node->heap;
     memcpy(entry, payload, payload_bytes);
@@ -207,9 +256,10 @@ bool kv_node_insert(kv_node *node, uint32_t index, kv_key suffix, const void *pa
     uint32_t distance = hint_distance(node);
     memmove(node->slots + index + 1, node->slots + index, (node->count - index) * sizeof(kv_slot));
     node->slots[index] = (kv_slot){
-        .head = head_of(suffix.data, suffix.length), .offset = node->heap, .length = (uint16_t)suffix.length};
+        .head = head_of(suffix.data + node->skip, suffix.length - node->skip), .offset = node->heap, .length = (uint16_t)suffix.length};
     node->count++;
     update_hints(node, index, distance);
+    if (is_time_to_look(node->count)) skip_shared(node);
     return true;
 }
 
@@ -218,6 +268,7 @@ void kv_node_remove(kv_node *node, uint32_t index, uint32_t count) {
     for (uint32_t i = index; i < end; i++) node->dead = (uint16_t)(node->dead + kv_payload_bytes(node) + node->slots[i].length);
     memmove(node->slots + index, node->slots + end, (node->count - end) * sizeof(kv_slot));
     node->count = (uint16_t)(node->count - count);
+    if (node->count == 0) node->skip = 0;
     update_hints(node, index, distance);
 }
 
@@ -244,12 +295,13 @@ bool kv_node_is_sound(const kv_nodes *nodes, const kv_node *node) {
     if (node->level >= KV_HEIGHT_MAX || node->prefix > KV_KEY_MAX || node->heap > KV_NODE_BYTES - node->prefix) return false;
     if (slots_end > node->heap || node->dead > KV_NODE_BYTES - node->heap) return false;
     if (node->level > 0 && !kv_nodes_holds(nodes, node->first)) return false;
+    if (node->count == 0 && node->skip > 0) return false;
     uint32_t before = 0, live = 0;
     for (uint32_t i = 0; i < node->count; i++) {
         const kv_slot *slot = &node->slots[i];
         uint32_t end = (uint32_t)slot->offset + payload + slot->length;
         if (slot->offset < node->heap || end > KV_NODE_BYTES - (uint32_t)node->prefix) return false;
-        if (node->prefix + (uint32_t)slot->length > KV_KEY_MAX || slot->head < before) return false;
+        if (node->prefix + (uint32_t)slot->length > KV_KEY_MAX || slot->length < node->skip || slot->head < before) return false;
         if (node->level > 0 && !kv_nodes_holds(nodes, kv_load32(kv_payload(node, i)))) return false;
         before = slot->head;
         live += payload + slot->length;

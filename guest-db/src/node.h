@@ -4,7 +4,9 @@
  * prefix, which is stored once at the node's end: it is what the separators on both sides of the node share, so every
  * key that may ever belong here begins with it. A slot carries the first four bytes of the rest of its key, and most
  * searches touch nothing else. The header repeats sixteen of them, evenly spread: a search begins with two cache lines that are
- * fetched together and goes on in one more, where a binary search over all slots would wait for one line after the other. */
+ * fetched together and goes on in one more, where a binary search over all slots would wait for one line after the other. Where these
+ * bytes are the same in all slots, as at the edges of a tree, which have no separator on one side, and in its root, what the keys
+ * happen to share is left out of them (`skip`); a key that comes later may have to put it back. */
 #ifndef KV_NODE_H
 #define KV_NODE_H
 
@@ -34,7 +36,7 @@ static inline uint64_t kv_record_offset(const kv_place *place, kv_key key) {
 }
 
 typedef struct kv_slot {
-    uint32_t head;   /* first four bytes of the suffix, big-endian, zeros behind a shorter one */
+    uint32_t head;   /* four bytes of the suffix behind the `skip` first ones, big-endian, zeros behind a shorter one */
     uint16_t offset; /* of the entry in the node: payload, then suffix */
     uint16_t length; /* of the suffix */
 } kv_slot;
@@ -47,7 +49,8 @@ typedef struct kv_node {
     uint16_t heap;   /* offset of the lowest byte of the heap */
     uint16_t dead;   /* bytes of the heap that are no longer used */
     uint16_t prefix; /* length */
-    uint16_t learned; /* in memory: the hash that has its keys (kv_hash.number) */
+    uint8_t skip;    /* bytes that all suffixes begin with and heads leave out; 0 without slots */
+    uint8_t learned; /* in memory: the hash that has its keys (kv_hash.number) */
     uint32_t first; /* inner: the child that holds the keys below slot 0's */
     uint32_t page;  /* its own; 0: no node */
     uint32_t frame; /* in memory: where */
@@ -61,8 +64,8 @@ typedef struct kv_node {
 #define KV_NODE_HEADER_BYTES 96u
 #define KV_SLOT_OFFSET(index) (KV_NODE_HEADER_BYTES + (index) * (uint32_t)sizeof(kv_slot)) /* in the node */
 static_assert(sizeof(kv_node) == KV_NODE_HEADER_BYTES && sizeof(kv_slot) == 8 && sizeof(kv_place) == 16, "layout");
-static_assert(offsetof(kv_node, level) == KV_PG_LEVEL && offsetof(kv_node, page) == KV_PG_PAGE &&
-                  offsetof(kv_node, frame) == KV_PG_FRAME && offsetof(kv_node, sum) == KV_PG_SUM,
+static_assert(offsetof(kv_node, level) == KV_PG_LEVEL && offsetof(kv_node, skip) == KV_PG_SKIP &&
+                  offsetof(kv_node, page) == KV_PG_PAGE && offsetof(kv_node, frame) == KV_PG_FRAME && offsetof(kv_node, sum) == KV_PG_SUM,
               "FORMAT.md");
 
 /* The smallest entry of an inner node takes a slot and a child. */

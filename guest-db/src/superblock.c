@@ -141,6 +141,7 @@ kv_status kv_superblock_write(kv_file *file) {
     uint8_t bytes[KV_SUPERBLOCK_BYTES];
     kv_superblock next = file->super;
     next.sequence++;
+    next.incompatible |= KV_FEATURE_SKIP;
     encode(&next, bytes);
     kv_status status =
         kv_file_write(file, (next.sequence & 1) * KV_SUPERBLOCK_SLOT, bytes, KV_SUPERBLOCK_BYTES, NULL);

@@ -162,12 +162,33 @@ static void test_one_copy_of_a_sector_header_is_enough(void) {
     }
 }
 
+/* Made before nodes could leave anything out: opened as ever, and marked when it is written. */
+static void test_a_file_without_the_feature(void) {
+    disk_reset();
+    kv_db_free(open_database(KV_OPEN_CREATE));
+    size_t size;
+    uint8_t *bytes = disk_bytes(DATABASE, &size);
+    for (uint32_t slot = 0; slot < 2; slot++) {
+        uint8_t *super = bytes + slot * KV_SUPERBLOCK_SLOT;
+        if (kv_load64(super + KV_SB_MAGIC) == 0) continue;
+        CHECK_EQUAL(kv_load64(super + KV_SB_INCOMPATIBLE), KV_FEATURE_SKIP);
+        kv_store64(super + KV_SB_INCOMPATIBLE, 0);
+        kv_store64(super, kv_xxh64(super + 8, KV_SUPERBLOCK_BYTES - 8, 0));
+    }
+    kv_db *db = open_database(0);
+    CHECK_EQUAL(db->file->super.incompatible, 0);
+    CHECK_EQUAL(kv_superblock_write(db->file), KV_OK);
+    CHECK_EQUAL(db->file->super.incompatible, KV_FEATURE_SKIP);
+    kv_db_free(db);
+}
+
 int main(void) {
     RUN(test_what_is_encoded_is_decoded);
     RUN(test_every_flipped_bit_is_seen);
     RUN(test_implausible_records_are_refused);
     RUN(test_a_torn_superblock_leaves_the_other);
     RUN(test_newer_formats_are_told_apart);
+    RUN(test_a_file_without_the_feature);
     RUN(test_one_copy_of_a_sector_header_is_enough);
     disk_reset();
     return 0;

@@ -54,12 +54,31 @@ static void model_clear(model *m) {
     while (m->count > 0) model_delete(m, m->count - 1);
 }
 
+static uint32_t skips; /* nodes seen whose heads leave something out */
+
+/* Heads are what they are said to be, and what they leave out is the same in all keys. */
+static void verify_heads(const kv_node *node) {
+    CHECK(node->count > 0 || node->skip == 0);
+    skips += node->skip > 0;
+    for (uint32_t i = 0; i < node->count; i++) {
+        const kv_slot *slot = &node->slots[i];
+        uint8_t bytes[4] = {0};
+        CHECK(slot->length >= node->skip && memcmp(kv_suffix(node, i), kv_suffix(node, 0), node->skip) == 0);
+        uint32_t left = slot->length - node->skip;
+        memcpy(bytes, kv_suffix(node, i) + node->skip, left < 4 ? left : 4);
+        CHECK_EQUAL(slot->head, __builtin_bswap32(kv_load32(bytes)));
+    }
+    uint32_t distance = node->count / (KV_NODE_HINTS + 1);
+    for (uint32_t i = 0; distance > 0 && i < KV_NODE_HINTS; i++) CHECK_EQUAL(node->hints[i], node->slots[(i + 1) * distance].head);
+}
+
 /* Structure: order, fences, levels, and the numbers of keys and of nodes reached. */
 static uint32_t verify_node(kv_nodes *nodes, uint32_t at, uint32_t level, kv_key low, kv_key high,
                             uint32_t *reached) {
     const kv_node *node = kv_node_get(nodes, at);
     CHECK(kv_page_made(nodes, at) != 0);
     CHECK_EQUAL(node->level, level);
+    verify_heads(node);
     (*reached)++;
     uint8_t buffers[2][KV_KEY_MAX], fence_low[KV_KEY_MAX], fence_high[KV_KEY_MAX];
     uint32_t keys = level == 0 ? node->count : 0;
@@ -228,6 +247,42 @@ static void random_operations(int shape, uint64_t seed) {
 
 static void test_random_operations(void) {
     for (int shape = 0; shape < 5; shape++) random_operations(shape, 11u + (uint64_t)shape);
+}
+
+/* Keys share their beginnings until others come, which are longer, shorter, below and above all of them, or go. */
+static void test_what_heads_leave_out(void) {
+    static const char *const beginnings[] = {"", "user:", "user:0000000000000000:", "user:000", "usfr", "a", "z", "user:0000000000000000;"};
+    static model m;
+    kv_nodes nodes;
+    CHECK_EQUAL(kv_nodes_init(&nodes, NULL, 8, 1u << 30), KV_OK);
+    uint64_t random = 77;
+    uint32_t before = skips;
+    for (int round = 0; round < 300; round++) {
+        kv_root root = {.node = 0};
+        uint8_t buffer[600] = {0};
+        uint32_t some = (uint32_t)(test_random(&random) % 400), long_one = round % 3 == 0 ? 300 : 0;
+        for (uint32_t i = 0; i < some; i++) {
+            bool other = test_random(&random) % 64 == 0 && round % 2 == 0;
+            const char *beginning = beginnings[other ? test_random(&random) % 8 : 2];
+            uint32_t at = other ? 0 : long_one; /* more than can be left out */
+            memset(buffer, 'k', at);
+            at += (uint32_t)sprintf((char *)buffer + at, "%s", beginning);
+            at += (uint32_t)sprintf((char *)buffer + at, "%d", (int)(test_random(&random) % 1000));
+            put(&nodes, &root, &m, (kv_key){buffer, at}, i);
+            if (i % 16 == 0) check_seeks(&nodes, &root, &m, (kv_key){buffer, (uint32_t)(test_random(&random) % (at + 1))});
+            if (m.count > 0 && test_random(&random) % 4 == 0) delete_at(&nodes, &root, &m, (uint32_t)(test_random(&random) % m.count));
+        }
+        verify(&nodes, &root, &m);
+        for (uint32_t i = 0; i < m.count; i++) {
+            kv_place place;
+            CHECK_EQUAL(kv_tree_get(&nodes, &root, key_of(m.entries[i]), &place), KV_OK);
+            CHECK_EQUAL(place.length, m.entries[i]->place.length);
+        }
+        while (m.count > 0) delete_at(&nodes, &root, &m, m.count - 1);
+        CHECK_EQUAL(root.node, 0);
+    }
+    CHECK(skips > before + 200);
+    kv_nodes_destroy(&nodes);
 }
 
 /* The last leaf may be emptied without going away, and what is behind the last key then leads elsewhere. */
@@ -406,6 +461,7 @@ static void test_nested_roll_back(void) {
 }
 
 int main(void) {
+    RUN(test_what_heads_leave_out);
     RUN(test_random_operations);
     RUN(test_last_after_the_end_was_deleted);
     RUN(test_sequences_fill_nodes);

@@ -86,7 +86,7 @@ class Table:
 SUPERBLOCK = struct.Struct("<Q8sIIQQQQQQQIIQIIQIIQIIQQQQ88x")
 HEADER = struct.Struct("<QIHHIIQQQQI4x")
 RECORD = struct.Struct("<IIQQIIIHBB")
-NODE = struct.Struct("<BBHHHHHIIIQ64s")
+NODE = struct.Struct("<BBHHHHBBIIIQ64s")
 ENTRY = struct.Struct("<B3xIIIQQ")
 
 
@@ -101,7 +101,7 @@ class Database:
         self.data = path.read_bytes()
         slots = [slot for slot in (self._superblock(0), self._superblock(PAGE)) if slot]
         self.super = max(slots, key=lambda slot: slot.sequence)
-        assert self.super.version == 2 and self.super.incompatible == 0
+        assert self.super.version == 2 and self.super.incompatible == 1
         assert len(self.data) >= self.super.file_bytes
         self.sector_bytes = self.super.sector_bytes
         self.pages_a_sector = self.sector_bytes // PAGE
@@ -232,16 +232,20 @@ class Database:
 
     def _node(self, page: int, level: int, found: list[tuple[bytes, Place]]) -> None:
         raw = self._page(page)
-        own_level, _, count, heap, dead, prefix_length, _, first, _, frame, _, _ = NODE.unpack_from(raw)
-        assert own_level == level and frame == 0
+        own_level, _, count, heap, dead, prefix_length, skip, zero, first, _, frame, _, _ = NODE.unpack_from(
+            raw
+        )
+        assert own_level == level and frame == zero == 0 and (count or not skip)
         prefix = raw[PAGE - prefix_length :]
-        payload, live = (4 if level else 16), 0
+        payload, live, shared = (4 if level else 16), 0, b""
         if level:
             self._node(first, level - 1, found)
         for i in range(count):
             head, offset, length = struct.unpack_from("<IHH", raw, 96 + 8 * i)
             suffix = raw[offset + payload : offset + payload + length]
-            assert head == int.from_bytes(suffix[:4].ljust(4, b"\0"), "big")
+            assert head == int.from_bytes(suffix[skip : skip + 4].ljust(4, b"\0"), "big")
+            shared = suffix[:skip] if i == 0 else shared
+            assert suffix[:skip] == shared and len(shared) == skip
             if count >= 17 and i and i % (count // 17) == 0 and i // (count // 17) <= 16:
                 assert struct.unpack_from("<I", raw, 32 + 4 * (i // (count // 17) - 1)) == (head,)
             live += payload + length
