@@ -9,6 +9,7 @@ table says whether a time is the newest. guest-db/FORMAT.md has the bytes.
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 from dataclasses import asdict, dataclass
@@ -113,15 +114,16 @@ class Note:
         facts |= {name: limit for name, limit in limits.items() if limit is not None}
         return json.dumps(facts).encode("ascii")
 
-    @classmethod
-    def decode(cls, data: bytes) -> Note:
+    @staticmethod
+    @functools.lru_cache(maxsize=256)  # it hardly ever changes, and whoever looks at a series needs it
+    def decode(data: bytes) -> Note:
         """The inverse."""
         try:
             facts = json.loads(data)
             age = facts.get("age")
             kept = None if age is None else age // 1000 * _MICROSECOND
             retention = Retention(kept, facts.get("count"), facts.get("bytes"))
-            return cls(KIND_NAMES.index(facts["values"]), retention)
+            return Note(KIND_NAMES.index(facts["values"]), retention)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             raise CorruptionError("a time series is damaged: what is noted of it", 0, "value") from None
 
