@@ -63,6 +63,30 @@ def test_large_values_give_their_space_back(tmp_path: Path, reopening: bool) -> 
     store.close()
 
 
+@pytest.mark.parametrize("sync", ["commit", "none"])
+@pytest.mark.parametrize("what", ["put", "transaction", "delete", "append"])
+def test_small_commits_lie_in_space_that_is_there(tmp_path: Path, sync: str, what: str) -> None:
+    """A commit that makes the file longer is a system call, and for a synced one two writes of the disk."""
+    path = tmp_path / "a.kv"
+    sizes = set()
+    with kvwasi.open(path, sync=sync, sector_bytes=SECTOR) as store:
+        series = store.series("s")
+        series.append(0.5, 0)
+        for i in range(8000):
+            if what == "put":
+                store[b"%04d" % i] = b"value"
+            elif what == "delete":
+                store.delete(b"%04d" % (i - 1))
+                store[b"%04d" % i] = b"value"
+            elif what == "append":
+                series.append(0.5, i + 1)
+            else:
+                with store.transaction() as transaction:
+                    transaction[b"%04d" % i] = b"value"
+            sizes.add(os.path.getsize(path))
+    assert len(sizes) < 40
+
+
 def test_an_iterator_keeps_what_it_began_with(tmp_path: Path) -> None:
     with kvwasi.open(tmp_path / "a.kv", sync="none", sector_bytes=SECTOR) as store:
         begun = {b"key%d" % i: os.urandom(VALUE) for i in range(KEYS)}
