@@ -128,6 +128,7 @@ typedef struct kv_guest_block {
 
 #define KV_WANTS_FLUSH 1u    /* a flush would let space be used again */
 #define KV_WANTS_CATCH_UP 2u /* a large commit was made, and opening would have to replay it: kv_guest_catch_up */
+#define KV_WANTS_PAUSE 4u    /* commits come faster than the disk takes them: whoever made this one should rest a moment */
 
 /* One entry of a cursor's batch, at multiples of 8; the key follows. */
 typedef struct kv_entry {

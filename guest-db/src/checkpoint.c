@@ -19,6 +19,8 @@
 #define KV_CHECKPOINT_LEAF_COST 3u
 #endif
 #define HARD 2u              /* times as much: commits wait for it */
+#define PAUSES_FROM 112u     /* of 64 * HARD: from there some pause, one in PAUSES_APART times what is left, so that none has to */
+#define PAUSES_APART 4u
 #define PAGES_A_STEP 512u
 #define SMALL_TAIL_BYTES (256u << 10) /* a close leaves so much to be replayed rather than write a checkpoint */
 #define SMALL_TAIL_RECORDS 2000u
@@ -29,10 +31,12 @@ static uint64_t interval(const kv_db *db) {
     return bytes < KV_CHECKPOINT_BYTES_MAX ? bytes : KV_CHECKPOINT_BYTES_MAX;
 }
 
-static bool costs_more(const kv_db *db, uint64_t times) {
+static uint64_t replay_cost(const kv_db *db) {
     uint64_t pages = db->nodes->pages_in_use, leaves = db->tail_records < pages ? db->tail_records : pages;
-    return db->tail_records + KV_CHECKPOINT_LEAF_COST * leaves > times * KV_CHECKPOINT_COST;
+    return db->tail_records + KV_CHECKPOINT_LEAF_COST * leaves;
 }
+
+static bool costs_more(const kv_db *db, uint64_t times) { return replay_cost(db) > times * KV_CHECKPOINT_COST; }
 
 static bool tail_exceeds(const kv_db *db, uint64_t times) {
     return db->tail_bytes > times * interval(db) || costs_more(db, times);
@@ -194,6 +198,13 @@ bool kv_checkpoint_waits_for_flush(const kv_db *db) {
 bool kv_checkpoint_wants_flush(const kv_db *db) {
     return db->superblock_pending ||
            (kv_checkpoint_waits_for_flush(db) && (db->checkpoint.wanted || tail_exceeds(db, HARD)));
+}
+
+bool kv_checkpoint_wants_pause(const kv_db *db) {
+    if (!kv_checkpoint_waits_for_flush(db)) return false;
+    uint64_t used = db->tail_bytes * 64 / interval(db), cost = replay_cost(db) * 64 / KV_CHECKPOINT_COST;
+    if (cost > used) used = cost;
+    return used >= PAUSES_FROM && (used >= 64 * HARD || db->last_commit % (PAUSES_APART * (64 * HARD - used)) == 0);
 }
 
 void kv_checkpoint_flush_begins(kv_db *db) {

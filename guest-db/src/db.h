@@ -455,6 +455,7 @@ void kv_checkpoint_flush_begins(kv_db *db);
 void kv_checkpoint_flushed(kv_db *db);
 bool kv_checkpoint_waits_for_flush(const kv_db *db); /* it would go on with one */
 bool kv_checkpoint_wants_flush(const kv_db *db);     /* it has waited long enough: somebody has to make one */
+bool kv_checkpoint_wants_pause(const kv_db *db);     /* the commit just made should wait a moment, or soon one waits for all of a flush */
 void kv_checkpoint_end(kv_db *db); /* give its memory back */
 /* Nothing has happened since the newest one. */
 bool kv_checkpoint_is_current(const kv_db *db);

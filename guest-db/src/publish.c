@@ -32,7 +32,8 @@ void kv_publish_release(kv_db *db) {
 
 /* What is wished for as long as nobody has done it: not a call longer, or who flushes would never rest. */
 static void update_wishes(kv_db *db) {
-    db->flush_wanted = (kv_checkpoint_waits_for_flush(db) ? KV_WANTS_FLUSH : 0) | (kv_checkpoint_is_behind(db) ? KV_WANTS_CATCH_UP : 0);
+    db->flush_wanted = (kv_checkpoint_waits_for_flush(db) ? KV_WANTS_FLUSH : 0) |
+                       (kv_checkpoint_is_behind(db) ? KV_WANTS_CATCH_UP : 0) | (kv_checkpoint_wants_pause(db) ? KV_WANTS_PAUSE : 0);
 }
 
 kv_status kv_publish_commit(kv_db *db, uint64_t records, uint64_t bytes) {

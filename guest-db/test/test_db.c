@@ -407,6 +407,28 @@ static void test_a_large_commit_is_caught_up_with(void) {
     close_database(db);
 }
 
+/* Where nobody flushes, commits are to pause, some of them, before one has to wait for a flush; behind it none. */
+static void test_commits_pause_before_one_has_to_wait(void) {
+    disk_reset();
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    char name[8];
+    kv_value_ref ref;
+    uint32_t commits = 0, first = 0, pauses = 0;
+    kv_status status;
+    do {
+        status = kv_db_put(db, 0, numbered(name, commits++ % 500), (const uint8_t *)name, 4, 0, &ref);
+        bool pause = db->flush_wanted & KV_WANTS_PAUSE;
+        CHECK(!pause || db->flush_wanted & KV_WANTS_FLUSH);
+        if (pause && pauses++ == 0) first = commits;
+    } while (status == KV_OK && commits < 100000);
+    CHECK_EQUAL(status, KV_NEEDS_SYNC);
+    CHECK(pauses > 0 && first > commits * 3 / 4 && first < commits);
+    while (kv_checkpoint_waits_for_flush(db)) CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    CHECK_EQUAL(kv_db_put(db, 0, numbered(name, 1), (const uint8_t *)name, 4, 0, &ref), KV_OK);
+    CHECK(!(db->flush_wanted & KV_WANTS_PAUSE));
+    close_database(db);
+}
+
 int main(void) {
     RUN(test_arguments);
     RUN(test_what_is_not_durable_is_not_seen);
@@ -420,6 +442,7 @@ int main(void) {
     RUN(test_a_cursor_leaves_out_what_is_older);
     CHECK(guesses_settled > 1000);
     RUN(test_a_large_commit_is_caught_up_with);
+    RUN(test_commits_pause_before_one_has_to_wait);
     RUN(test_readers_between_a_large_commit_and_its_flush);
     disk_reset();
     return 0;

@@ -150,6 +150,8 @@ cdef extern from "session.h" nogil:
     int kve_sync(kve_session *, kve_failure *)
     void kve_regions_trim(kve_session *, bint all)
     int kve_flusher_start(kve_session *, uint32_t interval_ms)
+    bint kve_wants_pause(kve_session *)
+    void kve_pause()
     bint kve_take_flush_wish(kve_session *)
 
 

@@ -72,6 +72,7 @@ cdef class Verbs(Reads):
         cdef kve_failure failure
         cdef uint64_t thread = PyThread_get_thread_ident()
         cdef int status = KVE_MUST_WAIT
+        cdef bint pause = False
         flags |= self.flags
         memset(&failure, 0, sizeof(failure))
         if flags & KV_DURABLE:
@@ -84,10 +85,14 @@ cdef class Verbs(Reads):
             status = kve_writer_check(self.c, thread)
             if status == 0:
                 status = kve_put(self.c, self.table, key, key_length, value, value_length, flags, &failure)
+                pause = status == KV_OK and kve_wants_pause(self.c)
             kve_unlock(self.c)
             if status == KV_NEEDS_SYNC:  # emptied sectors wait for a flush that nobody else asks for
                 with nogil:
                     status = kve_flush_until(self.c, failure.position, &failure)
+            elif pause:
+                with nogil:
+                    kve_pause()
         if status == KVE_MUST_WAIT:
             self._session.take_turn()
             with nogil:
@@ -158,6 +163,7 @@ cdef class Verbs(Reads):
         cdef kve_failure failure
         cdef uint64_t thread = PyThread_get_thread_ident()
         cdef uint32_t flags = self.flags
+        cdef bint pause
         cdef int status
         memset(&failure, 0, sizeof(failure))
         _as_bytes(key, &k)
@@ -167,10 +173,14 @@ cdef class Verbs(Reads):
             status = kve_writer_check(self.c, thread) if self.transaction == 0 else 0
             if status == 0 and not flags & KV_DURABLE:
                 status = kve_delete(self.c, self.table, k.start, <uint32_t>k.length, flags, &failure)
+                pause = status == KV_OK and self.transaction == 0 and kve_wants_pause(self.c)
                 kve_unlock(self.c)
                 if status == KV_NEEDS_SYNC:
                     with nogil:
                         status = kve_flush_until(self.c, failure.position, &failure)
+                elif pause:
+                    with nogil:
+                        kve_pause()
             else:
                 kve_unlock(self.c)
                 if status == KVE_MUST_WAIT:

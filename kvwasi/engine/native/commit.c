@@ -121,10 +121,13 @@ int kve_txn_commit(kve_session *session, uint64_t transaction, bool durable, kve
         (void)end_transaction(session, &ignored);
     }
     session->transaction = 0;
-    const bool behind = kve_reachable(session) == 0 && kve_block(session)->flush_wanted & KV_WANTS_CATCH_UP;
+    const bool reachable = kve_reachable(session) == 0;
+    const bool behind = reachable && kve_block(session)->flush_wanted & KV_WANTS_CATCH_UP;
+    const bool pause = reachable && status == KV_OK && kve_wants_pause(session);
     status = finish_write(session, true, status, failure);
     kve_failure ignored; /* the commit is on disk: what fails now the next call tells */
     if (status == KV_OK && durable && behind) (void)kve_catch_up(session, &ignored); /* else the flusher does that */
+    if (pause) kve_pause();
     return status;
 }
 

@@ -229,6 +229,12 @@ static void *flusher_main(void *argument)
     return NULL;
 }
 
+void kve_pause(void)
+{
+    const struct timespec moment = {.tv_nsec = 100 * 1000};
+    if (!kve_the_runtime.no_flushers) nanosleep(&moment, NULL); /* else no flush runs meanwhile */
+}
+
 void kve_wish_flush(kve_session *session)
 {
     if (atomic_exchange(&session->flush_wished, true) || !session->flusher_runs) return;

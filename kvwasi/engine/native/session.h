@@ -301,6 +301,12 @@ int kve_catch_up(kve_session *session, kve_failure *failure);
 /* A thread that flushes every `interval_ms` (0: never), and when the guest wishes it. 0 or an errno. */
 int kve_flusher_start(kve_session *session, uint32_t interval_ms);
 void kve_wish_flush(kve_session *session); /* under the lock */
+/* Under the lock, behind a commit that did not flush: should whoever made it rest for a moment, which kve_pause is? */
+static inline bool kve_wants_pause(kve_session *session)
+{
+    return (kve_block(session)->flush_wanted & KV_WANTS_PAUSE) != 0;
+}
+void kve_pause(void);
 bool kve_take_flush_wish(kve_session *session); /* for who plays the flusher: whether a flush is wished, once */
 void kve_flusher_stop(kve_session *session);
 
