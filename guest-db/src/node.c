@@ -146,11 +146,8 @@ static void narrow(const kv_node *node, kv_key suffix, uint32_t *low, uint32_t *
         return;
     }
     uint32_t shared = kv_common_prefix(first, last), common = kv_common_prefix(first, suffix);
-    if (common < shared) { /* before or behind them all */
-        if (common < suffix.length && suffix.data[common] > first.data[common])
-            *low = *high;
-        else
-            *high = *low;
+    if (common < shared) { /* before them all */
+        *high = *low;
         return;
     }
     uint64_t word = kv_word(suffix, shared);
