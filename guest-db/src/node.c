@@ -156,6 +156,14 @@ static void narrow(const kv_node *node, kv_key suffix, uint32_t *low, uint32_t *
     *high = kv_word(suffix_of(node, *low), shared) == word ? word_bound(node, *low + 1, *high, shared, word, true) : *low;
 }
 
+/* A slot's suffix against one with the same head. Where both end within it their lengths decide, and the slot's entry, which lies in
+ * memory elsewhere, is not looked at. */
+static inline int compare_behind_head(const kv_node *node, uint32_t index, kv_key suffix) {
+    uint32_t covered = node->skip + (uint32_t)sizeof node->slots[index].head, length = node->slots[index].length;
+    if (length <= covered && suffix.length <= covered) return length < suffix.length ? -1 : length > suffix.length;
+    return kv_compare(suffix_of(node, index), suffix);
+}
+
 uint32_t kv_node_search(const kv_node *node, kv_key key, bool *equal) {
     assert(key.length >= node->prefix);
     kv_key suffix = {key.data + node->prefix, key.length - node->prefix};
@@ -171,7 +179,7 @@ uint32_t kv_node_search(const kv_node *node, kv_key key, bool *equal) {
     if (high - low > 1) narrow(node, suffix, &low, &high);
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        int order = kv_compare(suffix_of(node, middle), suffix);
+        int order = compare_behind_head(node, middle, suffix);
         if (order == 0) {
             *equal = true;
             return middle;
