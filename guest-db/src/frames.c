@@ -226,7 +226,7 @@ static kv_status evict(kv_nodes *nodes) {
     for (uint32_t n = 0; n < 2 * nodes->frames; n++) {
         nodes->hand = nodes->hand + 1 < nodes->frames ? nodes->hand + 1 : 0;
         kv_node *node = frame_at(nodes, nodes->hand);
-        if (nodes->dirty[nodes->hand] == UNTOUCHED || node->page == 0) continue;
+        if (nodes->dirty[nodes->hand] == UNTOUCHED || node->page == 0 || node == nodes->held) continue;
         if (node->used) {
             node->used = 0;
             continue;

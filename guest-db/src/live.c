@@ -1,6 +1,7 @@
 /* How many bytes of each sector the newest version refers to. Collection looks for the emptiest sector by these counts, but frees
  * none before it has looked up every record in it: a wrong count can cost space, never data. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "db.h"
 
@@ -60,7 +61,23 @@ void kv_live_add(kv_db *db, kv_key key, const kv_place *place, int sign) {
     if (db->txn.state == KV_TXN_NONE || !note(db, sector, bytes)) change(db, sector, bytes);
 }
 
+void kv_live_remove_later(kv_db *db, const kv_node *leaf, uint32_t offset, uint32_t key_length) {
+    db->nodes->held = leaf;
+    db->nodes->held_offset = offset;
+    db->live.removed_key_length = key_length;
+}
+
+void kv_live_settle(kv_db *db) {
+    kv_nodes *nodes = db->nodes;
+    if (nodes->held == NULL) return;
+    kv_place place;
+    memcpy(&place, (const uint8_t *)nodes->held + nodes->held_offset, sizeof place);
+    nodes->held = NULL;
+    kv_live_add(db, (kv_key){NULL, db->live.removed_key_length}, &place, -1);
+}
+
 void kv_live_commit(kv_db *db) {
+    kv_live_settle(db);
     kv_live *live = &db->live;
     for (uint32_t i = 0; i < live->count; i++) change(db, live->changes[i].sector, live->changes[i].bytes);
     kv_live_roll_back(db, 0, 0);
@@ -68,11 +85,12 @@ void kv_live_commit(kv_db *db) {
 
 void kv_live_roll_back(kv_db *db, uint32_t count, uint32_t floor) {
     kv_live *live = &db->live;
+    db->nodes->held = NULL;
     live->count = count;
     live->floor = floor;
     if (count > 0 || live->capacity <= COMPACT_FROM) return;
     free(live->changes);
-    *live = (kv_live){NULL, 0, 0, 0};
+    *live = (kv_live){.changes = NULL};
 }
 
 uint64_t kv_live_total(const kv_db *db, uint16_t type) {

@@ -34,6 +34,7 @@
 #define KV_RETIRED ((uint64_t)1 << 63) /* in kv_pages.made: the newest version does not refer to it */
 
 struct kv_file;
+struct kv_node;
 
 /* The pages of one sector of the file. */
 typedef struct kv_pages {
@@ -89,6 +90,8 @@ typedef struct kv_nodes {
     uint32_t free_frame_count;
     uint32_t hand; /* of the clock that finds what to evict */
     uint64_t loads, evictions, writes;
+    const struct kv_node *held; /* stays in memory: it has something at `held_offset` that will be looked at (live.c). NULL: none */
+    uint32_t held_offset;
     uint8_t *gather; /* where pages are made ready for a write */
     kv_status failure; /* why kv_node_get gave NULL */
     /* of the open transaction: what a rollback takes back */

@@ -252,6 +252,7 @@ static void touch(const kv_db *db, const kv_root *root, uint32_t count) {
 
 static kv_status merge_some(kv_db *db, uint32_t limit) {
     kv_pending *pending = &db->pending;
+    kv_live_settle(db);
     while (limit > 0) {
         if (pending->next == pending->merging.count) take_chunk(pending);
         uint32_t left = pending->merging.count - pending->next, group = left < KV_PENDING_GROUP ? left : KV_PENDING_GROUP;

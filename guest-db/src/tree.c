@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#define MERGE_BELOW (KV_NODE_BYTES / 4)     /* a node with less in use looks for a sibling */
 #define MERGE_UP_TO (KV_NODE_BYTES * 3 / 4) /* and joins it when the two together stay below this */
 
 kv_status kv_tree_find(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path *path) {
@@ -19,7 +18,9 @@ kv_status kv_tree_find(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path
         if (level == 0) return equal ? KV_OK : KV_NOT_FOUND;
         at = kv_node_child(node, index);
         const kv_node *leaf = level == 1 ? kv_node_in_memory(nodes, at) : NULL;
-        if (leaf != NULL) kv_node_fetch(leaf, 0, KV_NODE_SLOTS_BYTES);
+        if (leaf == NULL) continue;
+        if (nodes->held != NULL) kv_node_fetch(nodes->held, nodes->held_offset, nodes->held_offset + 1); /* both at once */
+        kv_node_fetch(leaf, 0, KV_NODE_SLOTS_BYTES);
     }
 }
 
@@ -386,7 +387,7 @@ bool kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, uint32_t coun
     root->count -= count;
     uint32_t level = 0;
     for (; level + 1 < root->height; level++) {
-        if (kv_node_used(kv_node_here(nodes, path->steps[level].node)) >= MERGE_BELOW) break;
+        if (kv_node_used(kv_node_here(nodes, path->steps[level].node)) >= KV_MERGE_BELOW) break;
         if (!join_sibling(nodes, root, path, level)) break;
     }
     shrink(nodes, root);

@@ -48,6 +48,7 @@ const kv_node *kv_tree_next_leaf(const kv_nodes *nodes, const kv_root *root, kv_
 /* Set `key`, to which `path` leads, to `place`. With `there` it was at `*old`. */
 void kv_tree_put(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key, bool there, const kv_place *place,
                  kv_place *old);
+#define KV_MERGE_BELOW (KV_NODE_BYTES / 4) /* a node with less in use looks for a sibling */
 /* Remove the key that `path` leads to and those behind it, `count` of its leaf in all. True: the leaf is where it was, and `path` leads
  * to what came behind them. */
 bool kv_tree_delete(kv_nodes *nodes, kv_root *root, kv_path *path, uint32_t count);

@@ -174,6 +174,7 @@ static kv_status delete_in_leaf(kv_db *db, uint32_t table, kv_key key, const kv_
         kv_place old = kv_node_place(leaf, end);
         kv_live_add(db, key, &old, -1);
     }
+    kv_live_settle(db);
     kv_tree_delete(db->nodes, root, &path, end - path.steps[0].index);
     if (table != 0) kv_table_changed(db, root);
     return KV_OK;
@@ -207,6 +208,7 @@ kv_status kv_savepoint_begin(kv_db *db) {
     if (status == KV_OK && db->incoming.open) status = KV_INVALID;
     if (status == KV_OK) status = kv_tables_flush(db);
     if (status != KV_OK) return status;
+    kv_live_settle(db);
     if (txn->depth > 0) db->nodes->epoch++; /* what was made so far is changed by copying, too */
     txn->savepoints[txn->depth++] = (kv_savepoint){.state = txn->now,
                                                    .nodes_mark = kv_nodes_journal(db->nodes),

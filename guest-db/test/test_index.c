@@ -164,6 +164,76 @@ static void test_more_than_fits(void) {
     close_cleanly(db);
 }
 
+/* The keys of a range, all of them: some 30 of the model's. */
+static void delete_some(kv_db *db, model *m, uint32_t from) {
+    char start[32], stop[32], name[32];
+    uint64_t count;
+    kv_key first = key_of(from, start), end = {(const uint8_t *)stop, (uint32_t)sprintf(stop, "%08x", from * 2654435761u + (1u << 24))};
+    if (kv_compare(first, end) >= 0) return;
+    CHECK_EQUAL(kv_txn_delete_range(db, 0, first, &end, MANY, &count), KV_OK);
+    for (uint32_t key = 0; key < MANY; key++) {
+        kv_key one = key_of(key, name);
+        if (kv_compare(one, first) >= 0 && kv_compare(one, end) < 0) set(m, key, 0);
+    }
+}
+
+static kv_key neighbour_of(uint32_t key, uint32_t n, char *to) {
+    uint32_t length = key_of(key, to).length;
+    return (kv_key){(const uint8_t *)to, length + (uint32_t)sprintf(to + length, "+%u", n)};
+}
+
+/* Deletes leave it to what comes next to count what they removed, whatever that is: every count is right afterwards. */
+static void test_what_deletes_leave_to_be_counted(void) {
+    static model now, before, outer;
+    uint64_t random = 23, left = 0, evictions_meanwhile = 0;
+    char name[32];
+    kv_value_ref existing;
+    disk_reset();
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    for (uint32_t round = 0; round < 24; round++) {
+        before = now;
+        CHECK_EQUAL(kv_txn_begin(db) == KV_AGAIN ? kv_txn_begin(db) : KV_OK, KV_OK);
+        for (uint32_t key = 0; key < MANY; key++)
+            if (now.version[key] == 0) CHECK_EQUAL(write_one(db, &now, key, round + 1, KV_IN_TRANSACTION), KV_OK);
+        bool within = false;
+        for (uint32_t i = 0; i < 400; i++) {
+            uint32_t key = (uint32_t)(test_random(&random) % MANY);
+            CHECK_EQUAL(write_one(db, &now, key, 0, KV_IN_TRANSACTION), KV_OK);
+            left += db->nodes->held != NULL;
+            uint64_t evictions = db->nodes->evictions;
+            uint32_t what = (uint32_t)(test_random(&random) % 40);
+            if (what == 0) expect(db, &now, KV_VIEW_TRANSACTION, 97);
+            if (what == 1) CHECK_EQUAL(write_one(db, &now, (uint32_t)(test_random(&random) % MANY), 99, KV_IN_TRANSACTION), KV_OK);
+            if (what == 5) delete_some(db, &now, key);
+            for (uint32_t n = 0; what == 6 && n < 40; n++) /* until the leaf closes its gaps, or is split */
+                CHECK_EQUAL(kv_txn_put(db, 0, neighbour_of(key, n, name), NULL, 0, KV_NO_OVERWRITE, &existing), KV_OK);
+            for (uint32_t n = 0; what == 6 && n < 40; n++) CHECK_EQUAL(kv_txn_delete(db, 0, neighbour_of(key, n, name)), KV_OK);
+            if (what == 2 && !within) {
+                CHECK_EQUAL(kv_savepoint_begin(db), KV_OK);
+                outer = now;
+                within = true;
+            } else if (what <= 4 && within) {
+                CHECK_EQUAL(what == 3 ? kv_savepoint_roll_back(db) : kv_savepoint_release(db), KV_OK);
+                if (what == 3) now = outer;
+                within = false;
+            }
+            evictions_meanwhile += db->nodes->held != NULL ? db->nodes->evictions - evictions : 0;
+        }
+        if (round % 4 == 3) {
+            CHECK_EQUAL(kv_txn_rollback(db), KV_OK);
+            now = before;
+        } else {
+            CHECK_EQUAL(kv_txn_commit(db, KV_DURABLE), KV_NEEDS_SYNC);
+        }
+        CHECK(db->nodes->held == NULL);
+        CHECK_EQUAL(kv_db_flush(db), KV_OK);
+        check_clean(db, "deletes");
+    }
+    expect(db, &now, KV_VIEW_PUBLISHED, 1);
+    CHECK(left > 1000 && evictions_meanwhile > 100);
+    close_cleanly(db);
+}
+
 /* Opening reads no leaf: a database that was closed cleanly costs as many reads with many keys as with few. */
 static void test_opening_reads_little(void) {
     static model now;
@@ -343,6 +413,7 @@ static void test_a_page_that_is_free_is_no_leaf(void) {
 
 int main(void) {
     RUN(test_more_than_fits);
+    RUN(test_what_deletes_leave_to_be_counted);
     RUN(test_opening_reads_little);
     RUN(test_pages_are_looked_at_when_needed);
     RUN(test_lost_space_is_told);
