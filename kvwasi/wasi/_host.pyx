@@ -50,6 +50,7 @@ cdef extern from "host_internal.h":
     uint32_t KVW_PREOPEN_EXCLUSIVE
     ctypedef struct kvw_api:
         int (*datasync)(kvw_host *, uint32_t) noexcept nogil
+        void (*write_behind)(kvw_host *, uint32_t) noexcept nogil
         int (*read)(kvw_host *, uint32_t, uint64_t, void *, size_t, size_t *) noexcept nogil
     ctypedef struct kvw_stream:
         ssize_t (*read)(void *, void *, size_t) noexcept nogil
@@ -393,6 +394,11 @@ cdef class Host:
         _raise(error)
         del view
         return bytes(buffer[:got])
+
+    def write_behind(self, uint32_t guest_fd):
+        """``kvw_api.write_behind``."""
+        with nogil:
+            _the_api.write_behind(self._host, guest_fd)
 
     def datasync(self, uint32_t guest_fd):
         """``kvw_api.datasync``. Raises OSError."""

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,19 @@ def test_group_commit(path: Path, threads: int) -> None:
         assert failures == []
         assert len(store) == threads * 40
         assert is_durable(store)
+
+
+def test_what_a_large_transaction_writes_is_on_its_way_to_the_device(
+    path: Path, dirty_pages: Callable[[Path], int]
+) -> None:
+    total, page = 40 << 20, 4096
+    with kvwasi.open(path) as store:
+        for value_bytes in (1000, 1_000_000):
+            with store.transaction() as t:
+                for n in range(total // value_bytes):
+                    t.put(str(n), bytes(value_bytes))
+                assert dirty_pages(path) < total / page / 2
+        with store.transaction() as t:
+            t.put_many((str(n), b"x" * 1000) for n in range(total // 1000))
+            assert dirty_pages(path) < total / page / 2
+        assert store.check() == []

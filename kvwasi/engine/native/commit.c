@@ -51,10 +51,12 @@ int kve_txn_begin(kve_session *session, uint64_t *transaction, kve_failure *fail
     while (status == 0 && (status = kve_call(session, KVE_txn_begin, 0, 0, 0, 0, 0)) == KV_AGAIN)
         status = kve_make_room_locked(session);
     status = kve_status_of(session, status, failure);
-    if (status == KV_OK)
+    if (status == KV_OK) {
         *transaction = session->transaction = ++session->transactions;
-    else
+        session->unwritten = 0;
+    } else {
         kve_writer_release(session);
+    }
     kve_unlock(session);
     return status;
 }
@@ -124,9 +126,11 @@ int kve_txn_commit(kve_session *session, uint64_t transaction, bool durable, kve
     const bool reachable = kve_reachable(session) == 0;
     const bool behind = reachable && kve_block(session)->flush_wanted & KV_WANTS_CATCH_UP;
     const bool pause = reachable && status == KV_OK && kve_wants_pause(session);
-    status = finish_write(session, true, status, failure);
-    kve_failure ignored; /* the commit is on disk: what fails now the next call tells */
-    if (status == KV_OK && durable && behind) (void)kve_catch_up(session, &ignored); /* else the flusher does that */
+    kve_writer_release(session);
+    kve_unlock(session);
+    kve_failure ignored; /* what fails there the flush tells, or the next call */
+    if (status == KV_NEEDS_SYNC && durable && behind) (void)kve_catch_up(session, &ignored); /* else the flusher does that */
+    if (status == KV_NEEDS_SYNC) status = kve_flush_until(session, failure->position, failure);
     if (pause) kve_pause();
     return status;
 }
@@ -165,10 +169,11 @@ int kve_put_many(kve_session *session, uint64_t transaction, uint32_t table, con
     int status = kve_check_transaction(session, transaction);
     if (status == 0) {
         session->changes++;
+        kve_wrote(session, bytes);
         memcpy(kve_data(session), entries, bytes);
         status = kve_status_of(session, kve_call(session, KVE_put_many, table, count, bytes, 0, 0), failure);
     }
-    kve_unlock(session);
+    kve_unlock_behind(session);
     return status;
 }
 

@@ -173,6 +173,18 @@ int kve_flush_barrier(kve_session *session, int32_t fd, kve_failure *failure)
     return status;
 }
 
+void kve_write_behind(kve_session *session)
+{
+    kve_flush_acquire(session);
+    kve_lock(session);
+    session->unwritten = 0;
+    const bool wanted = kve_reachable(session) == 0 && session->transaction != 0 && !session->flusher_runs;
+    const int32_t fd = wanted ? kve_block(session)->fd : -1;
+    kve_unlock(session);
+    if (wanted) session->api->write_behind(session->host, (uint32_t)fd);
+    kve_flush_release(session, false);
+}
+
 int kve_catch_up(kve_session *session, kve_failure *failure)
 {
     for (;;) {

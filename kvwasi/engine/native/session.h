@@ -128,6 +128,7 @@ typedef struct kve_session {
     uint64_t writer;       /* thread that owns the write side: a transaction, a compaction, or its turn; 0: none */
     uint64_t transaction;  /* number of the open transaction, 0: none */
     uint64_t transactions; /* begun so far */
+    uint64_t unwritten;    /* bytes of it since the device was last asked to begin with them */
     uint64_t changes;      /* writes asked for so far, or refreshes: what was read ahead before one is stale */
     uint64_t snapshot_since_ns[KV_SNAPSHOTS_MAX]; /* when each was opened, 0: it is not */
     uint64_t held_count, held_asked_ns; /* checkpoints that were kept for readers in other processes when that was asked last */
@@ -298,6 +299,22 @@ int kve_flush_file(kve_session *session, int32_t fd, kve_failure *failure); /* a
 void kve_flush_release(kve_session *session, bool replaced);
 /* Make the checkpoint that a large commit leaves to be made: what opening has to replay stays bounded. */
 int kve_catch_up(kve_session *session, kve_failure *failure);
+/* A large transaction whose commit will flush: when it is time, have the device begin with what there is, so that the commit does not
+ * wait for all of it. `kve_wrote` and the question under the lock. */
+static inline void kve_wrote(kve_session *session, uint32_t bytes) { session->unwritten += bytes; }
+static inline bool kve_wants_write_behind(const kve_session *session)
+{
+    enum { WRITE_BEHIND = 8 << 20 };
+    return session->unwritten >= WRITE_BEHIND;
+}
+void kve_write_behind(kve_session *session);
+/* Leave the lock after a write of a transaction, without the GIL. */
+static inline void kve_unlock_behind(kve_session *session)
+{
+    const bool behind = kve_wants_write_behind(session);
+    kve_unlock(session);
+    if (behind) kve_write_behind(session);
+}
 /* A thread that flushes every `interval_ms` (0: never), and when the guest wishes it. 0 or an errno. */
 int kve_flusher_start(kve_session *session, uint32_t interval_ms);
 void kve_wish_flush(kve_session *session); /* under the lock */

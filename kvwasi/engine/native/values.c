@@ -27,10 +27,11 @@ static int value_chunk(kve_session *session, uint64_t transaction, const void *d
     kve_lock(session);
     int status = kve_check_transaction(session, transaction);
     if (status == 0) {
+        kve_wrote(session, bytes);
         memcpy(kve_data(session), data, bytes);
         status = kve_status_of(session, kve_call(session, KVE_value_chunk, bytes, 0, 0, 0, 0), failure);
     }
-    kve_unlock(session);
+    kve_unlock_behind(session);
     return status;
 }
 

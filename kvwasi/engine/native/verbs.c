@@ -121,6 +121,7 @@ int kve_put(kve_session *session, uint32_t table, const void *key, uint32_t key_
     if (status != 0) return status;
     if (value_length > KV_INLINE_MAX) return KV_VALUE_TOO_LARGE;
     session->changes++;
+    kve_wrote(session, KV_RECORD_HEADER_BYTES + key_length + value_length);
     uint8_t *base = kve_base(session);
     memcpy(((kv_guest_block *)(void *)(base + session->block_address))->key, key, key_length);
     if (value_length != 0) memcpy(base + session->data_address, value, value_length);
@@ -133,6 +134,7 @@ int kve_delete(kve_session *session, uint32_t table, const void *key, uint32_t k
     int status = check_key(key_length);
     if (status != 0) return status;
     session->changes++;
+    kve_wrote(session, KV_RECORD_HEADER_BYTES + key_length);
     memcpy(kve_block(session)->key, key, key_length);
     return call(session, KVE_delete, table, key_length, flags, 0, 0, failure);
 }

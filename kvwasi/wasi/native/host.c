@@ -231,6 +231,17 @@ static int host_datasync(kvw_host *host, uint32_t fd)
     return error;
 }
 
+static void host_write_behind(kvw_host *host, uint32_t fd)
+{
+    if (host->hook)
+        return;
+    int copy = kvw_descriptor_duplicate(host, fd);
+    if (copy < 0)
+        return;
+    kvw_os_write_behind(copy);
+    close(copy);
+}
+
 static int host_read(kvw_host *host, uint32_t fd, uint64_t offset, void *to, size_t length, size_t *got)
 {
     const kvw_descriptor *d = kvw_descriptor_of(host, fd);
@@ -335,6 +346,7 @@ void kvw_host_api(kvw_api *api)
         .define = kvw_host_define,
         .attach = kvw_host_attach,
         .datasync = host_datasync,
+        .write_behind = host_write_behind,
         .read = host_read,
         .prefetch = host_prefetch,
         .map = host_map,

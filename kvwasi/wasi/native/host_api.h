@@ -9,7 +9,7 @@
 
 #include "wasmtime_abi.h"
 
-#define KVW_API_VERSION 4
+#define KVW_API_VERSION 5
 #define KVW_API_CAPSULE "kvwasi.wasi._host._api"
 
 typedef struct kvw_host kvw_host;
@@ -38,6 +38,10 @@ typedef struct kvw_api {
     /* Flush the data of guest descriptor `fd` to the device. 0 or an errno of the OS. May be called from any thread,
      * while another thread is inside the guest; never retried by the host. */
     int (*datasync)(kvw_host *host, uint32_t fd);
+    /* Have the device begin to write what of that file is only in the page cache, and wait for nothing: a datasync that follows has
+     * less to wait for. From any thread as well. Only a wish: no failure is told (the next datasync tells), nothing is written by it
+     * where the OS knows no such call (other than Linux) or where a hook stands in for it. */
+    void (*write_behind)(kvw_host *host, uint32_t fd);
     /* Copy bytes of the file behind guest descriptor `fd`: through its window in exclusive mode (a memcpy under the SIGBUS
      * guard), else pread. `*got` < `length` only at the end of the file. 0 or an errno of the OS. The caller holds the
      * lock under which it calls the guest. */
