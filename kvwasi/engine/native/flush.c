@@ -1,4 +1,4 @@
-/* Group commit: one leader flushes for all who wait. The guest is not held while the disk works. */
+/* What a flush is, and the flushes that no commit waits for. The guest is not held while the disk works. */
 #include <errno.h>
 #include <signal.h>
 #include <time.h>
@@ -52,8 +52,7 @@ static int flush_end(kve_session *session, int error, uint64_t position, kve_fai
     return KVE_SYNC_FAILED;
 }
 
-/* The leader's part; `flushing` is ours. */
-static int flush_once(kve_session *session, uint64_t *covered, kve_failure *failure)
+int kve_flush_once(kve_session *session, uint64_t *covered, kve_failure *failure)
 {
     int32_t fd = -1;
     uint64_t position = 0;
@@ -66,85 +65,6 @@ static int flush_once(kve_session *session, uint64_t *covered, kve_failure *fail
     status = flush_end(session, error, position, failure);
     *covered = position;
     return status;
-}
-
-/* Until the flush that runs has ended. With `flush_lock`, which is left meanwhile. */
-static void wait_for_turn(kve_session *session)
-{
-    atomic_fetch_add(&session->flush_waiters, 1);
-    pthread_cond_wait(&session->flush_done, &session->flush_lock);
-    atomic_fetch_sub(&session->flush_waiters, 1);
-}
-
-/* Lead a flush if none runs, else wait for its end. With `flush_lock`, which is left meanwhile. */
-static int flush_or_wait(kve_session *session, bool *all_durable, kve_failure *failure)
-{
-    *all_durable = false;
-    if (session->flush_error != 0) {
-        failure->os_error = session->flush_error;
-        return KVE_SYNC_FAILED;
-    }
-    if (session->flushing) {
-        wait_for_turn(session);
-        return 0;
-    }
-    session->flushing = true;
-    uint64_t number = ++session->flushes_begun;
-    pthread_mutex_unlock(&session->flush_lock);
-    uint64_t covered = 0;
-    int status = flush_once(session, &covered, failure);
-    pthread_mutex_lock(&session->flush_lock);
-    session->flushing = false;
-    if (status == KVE_SYNC_FAILED) session->flush_error = failure->os_error;
-    if (status == 0) {
-        session->flushes_done = number;
-        *all_durable = covered == UINT64_MAX;
-        if (!*all_durable && covered > session->durable) session->durable = covered;
-    }
-    pthread_cond_broadcast(&session->flush_done);
-    return status;
-}
-
-int kve_flush_until(kve_session *session, uint64_t position, kve_failure *failure)
-{
-    int status = 0;
-    bool all_durable = false;
-    pthread_mutex_lock(&session->flush_lock);
-    while (status == 0 && !all_durable && session->durable < position)
-        status = flush_or_wait(session, &all_durable, failure);
-    pthread_mutex_unlock(&session->flush_lock);
-    return status;
-}
-
-/* Only a flush that begins after the call covers all that was committed before it. */
-int kve_sync(kve_session *session, kve_failure *failure)
-{
-    bool all_durable = false;
-    pthread_mutex_lock(&session->flush_lock);
-    int status = session->flush_error != 0 ? KV_POISONED : 0;
-    uint64_t number = session->flushes_begun + 1;
-    while (status == 0 && session->flushes_done < number)
-        status = flush_or_wait(session, &all_durable, failure);
-    pthread_mutex_unlock(&session->flush_lock);
-    return status;
-}
-
-void kve_flush_acquire(kve_session *session)
-{
-    pthread_mutex_lock(&session->flush_lock);
-    while (session->flushing)
-        wait_for_turn(session);
-    session->flushing = true;
-    pthread_mutex_unlock(&session->flush_lock);
-}
-
-void kve_flush_release(kve_session *session, bool replaced)
-{
-    pthread_mutex_lock(&session->flush_lock);
-    session->flushing = false;
-    if (replaced) session->durable = 0; /* positions of the old file say nothing of the new one */
-    pthread_cond_broadcast(&session->flush_done);
-    pthread_mutex_unlock(&session->flush_lock);
 }
 
 int kve_flush_file(kve_session *session, int32_t fd, kve_failure *failure)

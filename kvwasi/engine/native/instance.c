@@ -190,6 +190,7 @@ static void init(kve_session *session, const kvw_api *api, bool read_only)
     pthread_mutex_init(&session->flush_lock, NULL);
     pthread_mutex_init(&session->pending_lock, NULL);
     pthread_cond_init(&session->flush_done, &attributes);
+    pthread_cond_init(&session->gathered, &attributes);
     pthread_cond_init(&session->flusher_wake, &attributes);
     pthread_condattr_destroy(&attributes);
 }
@@ -260,6 +261,7 @@ void kve_session_free(kve_session *session)
     pthread_mutex_destroy(&session->flush_lock);
     pthread_mutex_destroy(&session->pending_lock);
     pthread_cond_destroy(&session->flush_done);
+    pthread_cond_destroy(&session->gathered);
     pthread_cond_destroy(&session->flusher_wake);
     free(session);
 }

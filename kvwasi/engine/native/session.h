@@ -141,7 +141,7 @@ typedef struct kve_session {
 
     atomic_uint wanted; /* threads that wait for `lock`: bounded steps make room for them */
 
-    pthread_mutex_t flush_lock; /* the group commit; taken alone, or before nothing */
+    pthread_mutex_t flush_lock; /* the group commit (group.c); taken alone, or before nothing */
     pthread_cond_t flush_done;
     bool flushing;
     atomic_uint flush_waiters; /* threads that wait until nobody is flushing */
@@ -149,6 +149,13 @@ typedef struct kve_session {
     uint64_t flushes_begun;
     uint64_t flushes_done; /* number of the last that succeeded */
     int flush_error;  /* errno of the flush that failed; the engine is poisoned then */
+    pthread_cond_t gathered; /* the leader no longer needs to wait for others */
+    uint32_t committers;     /* threads whose commits no flush that has ended covers */
+    uint64_t counted;        /* number of the flush that ended last */
+    uint32_t company;        /* how many there were when the last flush ended, with those that it covered */
+    uint32_t awaited;        /* the leader waits until there are so many; 0: it does not */
+    uint32_t discouraged, next_discouragement; /* flushes to be made without waiting: now, and after it was in vain once more */
+    uint64_t flush_ns;       /* how long the last flush took */
 
     pthread_t flusher; /* of the modes in which commits do not flush */
     pthread_cond_t flusher_wake;
@@ -287,16 +294,20 @@ void kve_release_readers(kve_session *session, bool all);
 /* Unmap regions without views: those of files that are not the database's any more, or all. With the GIL. */
 void kve_regions_trim(kve_session *session, bool all);
 
-/* --- flush.c: group commit; all without the GIL and without the lock --- */
+/* --- group.c, flush.c: all without the GIL and without the lock --- */
 
 /* Return once a flush has covered `position`. 0, KVE_SYNC_FAILED, or an unusable handle. */
 int kve_flush_until(kve_session *session, uint64_t position, kve_failure *failure);
 int kve_sync(kve_session *session, kve_failure *failure);
+void kve_flush_acquire(kve_session *session); /* hold off all flushes, and a close (the file is about to be replaced) */
+void kve_flush_release(kve_session *session, bool replaced);
+
+/* Who has the turn to flush does so, up to the position `*covered`; UINT64_MAX when there was nothing to flush. */
+int kve_flush_once(kve_session *session, uint64_t *covered, kve_failure *failure);
+/* The same for the file of a descriptor. 0, KVE_HOST_IO, or an unusable handle. */
+int kve_flush_file(kve_session *session, int32_t fd, kve_failure *failure);
 /* Flush descriptor `fd`, which KV_SYNC_FIRST of a commit asked for. A failure is reported to the guest. */
 int kve_flush_barrier(kve_session *session, int32_t fd, kve_failure *failure);
-void kve_flush_acquire(kve_session *session); /* hold off all flushes, and a close (the file is about to be replaced) */
-int kve_flush_file(kve_session *session, int32_t fd, kve_failure *failure); /* after it; 0, KVE_HOST_IO, ... */
-void kve_flush_release(kve_session *session, bool replaced);
 /* Make the checkpoint that a large commit leaves to be made: what opening has to replay stays bounded. */
 int kve_catch_up(kve_session *session, kve_failure *failure);
 /* A large transaction whose commit will flush: when it is time, have the device begin with what there is, so that the commit does not
