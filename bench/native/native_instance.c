@@ -78,6 +78,12 @@ static void host_prefetch(kvw_host *host, uint32_t fd, uint64_t offset, size_t l
         __builtin_prefetch(at);
 }
 
+static void host_write_behind(kvw_host *host, uint32_t fd)
+{
+    (void)host;
+    (void)sync_file_range((int)fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 static int host_datasync(kvw_host *host, uint32_t fd)
 {
     (void)host;
@@ -217,6 +223,7 @@ static void prepare(kve_session *session)
     wasmtime.wasmtime_memory_data_size = memory_size;
     api = (kvw_api){.wasmtime = &wasmtime,
                     .datasync = host_datasync,
+                    .write_behind = host_write_behind,
                     .read = host_read,
                     .prefetch = host_prefetch,
                     .lock_shared = host_lock_shared,
