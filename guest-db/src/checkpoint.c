@@ -13,7 +13,7 @@
 #define KV_CHECKPOINT_BYTES_MAX (32u << 20) /* of log behind the last checkpoint, before the next begins */
 /* What replaying the log may cost: 1 for a record, and so much more for a leaf that it is the first to change, which has to be read. */
 #ifndef KV_CHECKPOINT_COST
-#define KV_CHECKPOINT_COST 100000u
+#define KV_CHECKPOINT_COST 150000u
 #endif
 #ifndef KV_CHECKPOINT_LEAF_COST
 #define KV_CHECKPOINT_LEAF_COST 3u
