@@ -65,7 +65,7 @@ SIZES = {
         ["store", "threads", "scale", "cold"],
         turns=3,
         keys=1_000_000,
-        thread_operations=1600,
+        thread_operations=8000,
         scales=[10_000, 100_000, 1_000_000],
         pause_keys=200_000,
         once=("sqlite3", "rocksdb", "leveldb", "diskcache", "guest-stock"),
