@@ -238,6 +238,7 @@ static void prepare(kve_session *session)
     pthread_mutex_init(&session->flush_lock, NULL);
     pthread_mutex_init(&session->pending_lock, NULL);
     pthread_cond_init(&session->flush_done, &attributes);
+    pthread_cond_init(&session->gathered, &attributes);
     pthread_cond_init(&session->flusher_wake, &attributes);
     pthread_condattr_destroy(&attributes);
 }
@@ -273,6 +274,8 @@ bool kve_session_revive(kve_session *session, const char *place, int *os_error, 
 void kve_session_revived(kve_session *session) { (void)session; }
 
 void kve_session_abandon(kve_session *session) { (void)session; }
+
+void kve_advise_huge_pages(kve_session *session) { (void)session; }
 
 void kve_session_drop(kve_session *session)
 {

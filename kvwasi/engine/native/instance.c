@@ -67,19 +67,6 @@ int kve_status_of(kve_session *session, int status, kve_failure *failure)
     return status;
 }
 
-/* A large index is walked at random: with small pages each step would miss the TLB too (four million keys: gets 5 % faster so). What
- * smaller ones use stays as it is: with a million keys gets are the same, and a bulk load would take up to a fifth longer in a virtual
- * machine whose host has to find such pages first. The advice is no more than that, so its failure is of no interest. */
-static void advise_huge_pages(kve_session *session)
-{
-#ifdef MADV_HUGEPAGE
-    const uintptr_t huge = 2u << 20, small = 128u << 20;
-    uintptr_t first = ((uintptr_t)session->base + small + huge - 1) & ~(huge - 1);
-    uintptr_t end = (uintptr_t)session->base + KVE_MEMORY_RESERVATION;
-    (void)madvise((void *)first, end - first, MADV_HUGEPAGE);
-#endif
-}
-
 static bool instantiate(kve_session *session, wasmtime_linker_t *linker, char *message)
 {
     const kvw_wasmtime *wasmtime = session->wasmtime;
@@ -107,7 +94,6 @@ static bool instantiate(kve_session *session, wasmtime_linker_t *linker, char *m
     }
     session->memory = found.of.memory;
     session->base = wasmtime->wasmtime_memory_data(session->context, &session->memory);
-    advise_huge_pages(session);
     session->api->attach(session->host, session->context, &session->memory);
     for (int i = 0; i < KVE_EXPORT_COUNT; i++) {
         const char *name = export_names[i];
@@ -175,6 +161,18 @@ static bool session_start(kve_session *session, const char *directory, int *os_e
     bool ok = *os_error == 0 && instantiate(session, linker, message) && find_block(session, message);
     wasmtime->wasmtime_linker_delete(linker);
     return ok;
+}
+
+/* The advice is no more than that, so its failure is of no interest. */
+void kve_advise_huge_pages(kve_session *session)
+{
+#ifdef MADV_HUGEPAGE
+    const uintptr_t huge = 2u << 20, large = 16u << 20, grown = 128u << 20;
+    const size_t used = session->wasmtime->wasmtime_memory_data_size(session->context, &session->memory);
+    const uintptr_t base = (uintptr_t)session->base, end = base + KVE_MEMORY_RESERVATION;
+    const uintptr_t first = (base + (used < large ? grown : 0) + huge - 1) & ~(huge - 1);
+    (void)madvise((void *)first, end - first, MADV_HUGEPAGE);
+#endif
 }
 
 /* Of zeros. */

@@ -76,6 +76,7 @@ int kve_open(kve_session *session, const char *name, uint32_t name_length, uint3
         failure->os_error = error;
         status = KVE_HOST_IO;
     }
+    if (status == KV_OK) kve_advise_huge_pages(session);
     if (status == KV_OK && session->read_only)
         stand_on(session, (uint32_t)kve_block(session)->fd, kve_block(session)->position);
     kve_unlock(session);

@@ -187,6 +187,10 @@ bool kve_session_revive(kve_session *session, const char *directory, int *os_err
 void kve_session_revived(kve_session *session);
 /* In a child process: close its copies of the descriptors, whose locks are not to outlive the parent. */
 void kve_session_abandon(kve_session *session);
+/* With a database open. A large index is walked at random: with small pages each step would miss the TLB, too (four million keys: gets 5 %
+ * faster so), and the first touch of each page is a fault. Where a database grows from little, small pages are no slower up to a million
+ * keys, and a bulk load takes up to a fifth longer in a virtual machine whose host has to find large ones first. */
+void kve_advise_huge_pages(kve_session *session);
 /* Drop the guest's instance and descriptors; the session stays, closed. Under the lock. */
 void kve_session_drop(kve_session *session);
 /* Free a dropped session (or, in a child process, forget it). */
