@@ -62,7 +62,7 @@ def test_an_unfinished_transaction_vanishes(path: Path, committed: int, written:
 
 @pytest.mark.parametrize("sync", ["commit", "none"])
 def test_a_large_commit_leaves_little_to_replay(path: Path, sync: str) -> None:
-    many = [(b"%06d" % i, b"") for i in range(250_000)]
+    many = [(b"%06d" % i, b"") for i in range(350_000)]
     with kvwasi.open(path, sync=sync) as store:  # type: ignore[arg-type]
         store.put_many(many)
         if sync == "none":  # its flusher does that meanwhile
