@@ -293,6 +293,7 @@ void kve_session_free(kve_session *session)
     pthread_mutex_destroy(&session->flush_lock);
     pthread_mutex_destroy(&session->pending_lock);
     pthread_cond_destroy(&session->flush_done);
+    pthread_cond_destroy(&session->gathered);
     pthread_cond_destroy(&session->flusher_wake);
     free(session);
 }

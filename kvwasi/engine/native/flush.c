@@ -121,19 +121,10 @@ int kve_catch_up(kve_session *session, kve_failure *failure)
 
 /* --- the flusher --- */
 
-static void add_ms(struct timespec *time, uint32_t ms)
-{
-    uint64_t ns = (uint64_t)time->tv_nsec + (uint64_t)ms * 1000000u;
-    time->tv_sec += (time_t)(ns / 1000000000u);
-    time->tv_nsec = (long)(ns % 1000000000u);
-}
-
 /* Sleep until it is time, or somebody wishes a flush. With `flush_lock`. */
 static void wait_for_work(kve_session *session)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    add_ms(&until, session->interval_ms);
+    const struct timespec until = kve_at_ns(kve_now_ns() + (uint64_t)session->interval_ms * 1000000u);
     int late = 0;
     while (!session->flusher_stop && !atomic_load(&session->flush_wished) && late != ETIMEDOUT) {
         if (session->interval_ms == 0)

@@ -1,6 +1,5 @@
 /* Group commit: one leader flushes for all who wait. */
 #include <errno.h>
-#include <time.h>
 
 #include "session.h"
 
@@ -10,11 +9,6 @@ static void wait_for_turn(kve_session *session)
     atomic_fetch_add(&session->flush_waiters, 1);
     pthread_cond_wait(&session->flush_done, &session->flush_lock);
     atomic_fetch_sub(&session->flush_waiters, 1);
-}
-
-static struct timespec at_ns(uint64_t ns)
-{
-    return (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
 }
 
 /* Threads that commit one thing after the other come back soon after a flush. The first of them would flush for itself alone, and all
@@ -34,7 +28,7 @@ static void gather(kve_session *session)
     }
     const uint32_t before = session->committers;
     const uint64_t began = kve_now_ns(), enough = (session->company - before + 1) * APART_NS;
-    const struct timespec until = at_ns(began + (enough < session->flush_ns / 2 ? enough : session->flush_ns / 2));
+    const struct timespec until = kve_at_ns(began + (enough < session->flush_ns / 2 ? enough : session->flush_ns / 2));
     session->awaited = session->company;
     int late = 0;
     while (session->committers < session->awaited && late != ETIMEDOUT)

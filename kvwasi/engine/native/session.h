@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "host_api.h"
 #include "kv_guest.h"
@@ -285,7 +286,8 @@ void kve_writer_abandon(kve_session *session, kve_waiter *waiter);
 void kve_writer_release(kve_session *session); /* the next one's turn; under the lock */
 void kve_writer_wake_all(kve_session *session); /* on close; under the lock */
 uint32_t kve_writers_waiting(const kve_session *session); /* under the lock */
-uint64_t kve_now_ns(void);
+uint64_t kve_now_ns(void); /* on CLOCK_MONOTONIC */
+struct timespec kve_at_ns(uint64_t ns);
 
 /* --- readers.c --- */
 

@@ -15,6 +15,11 @@ uint64_t kve_now_ns(void)
     return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
 }
 
+struct timespec kve_at_ns(uint64_t ns)
+{
+    return (struct timespec){.tv_sec = (time_t)(ns / SECOND_NS), .tv_nsec = (long)(ns % SECOND_NS)};
+}
+
 void kve_waiter_init(kve_waiter *waiter)
 {
     pthread_condattr_t attributes;
@@ -101,7 +106,7 @@ static int wait_turn(kve_session *session, kve_waiter *waiter, uint64_t thread, 
     uint64_t until = kve_now_ns() + SLICE_NS;
     bool last = deadline_ns != 0 && deadline_ns < until;
     if (last) until = deadline_ns;
-    const struct timespec at = {.tv_sec = (time_t)(until / SECOND_NS), .tv_nsec = (long)(until % SECOND_NS)};
+    const struct timespec at = kve_at_ns(until);
     while (error == 0 && !waiter->granted) {
         bool late = pthread_cond_timedwait(&waiter->turn, &session->lock, &at) == ETIMEDOUT;
         error = kve_usable(session);
