@@ -244,27 +244,49 @@ static void skip_shared(kv_node *node) {
     if (common > node->skip) set_skip(node, common);
 }
 
-static bool is_time_to_look(uint32_t count) { return count >= SKIP_FROM && (count & (count - 1)) == 0; }
+/* Whether, between these numbers of slots, it was time to look at what keys share. */
+static bool is_time_to_look(uint32_t before, uint32_t count) {
+    return count >= SKIP_FROM && __builtin_clz(before | 1) != __builtin_clz(count);
+}
 
-bool kv_node_insert(kv_node *node, uint32_t index, kv_key suffix, const void *payload) {
-    uint32_t payload_bytes = kv_payload_bytes(node), bytes = payload_bytes + suffix.length;
-    uint32_t slots_end = KV_NODE_HEADER_BYTES + (node->count + 1u) * (uint32_t)sizeof(kv_slot);
-    if (slots_end + bytes > node->heap) {
-        if (slots_end + bytes > (uint32_t)node->heap + node->dead) return false;
-        tidy(node);
-    }
-    if (node->skip > 0) make_shared(node, suffix);
-    node->heap = (uint16_t)(node->heap - bytes);
+bool kv_node_has_room(const kv_node *node, uint32_t count, uint32_t suffix_bytes) {
+    uint32_t bytes = count * ((uint32_t)sizeof(kv_slot) + kv_payload_bytes(node)) + suffix_bytes;
+    return KV_NODE_HEADER_BYTES + node->count * (uint32_t)sizeof(kv_slot) + bytes <= (uint32_t)node->heap + node->dead;
+}
+
+/* Into the heap, where there is room for it; the slot of the entry. */
+static inline kv_slot add_entry(kv_node *node, kv_key suffix, const void *payload) {
+    uint32_t payload_bytes = kv_payload_bytes(node);
+    node->heap = (uint16_t)(node->heap - payload_bytes - suffix.length);
     uint8_t *entry = (uint8_t *)node + node->heap;
     memcpy(entry, payload, payload_bytes);
     if (suffix.length > 0) memcpy(entry + payload_bytes, suffix.data, suffix.length);
-    uint32_t distance = hint_distance(node);
-    memmove(node->slots + index + 1, node->slots + index, (node->count - index) * sizeof(kv_slot));
-    node->slots[index] = (kv_slot){
+    return (kv_slot){
         .head = head_of(suffix.data + node->skip, suffix.length - node->skip), .offset = node->heap, .length = (uint16_t)suffix.length};
-    node->count++;
-    update_hints(node, index, distance);
-    if (is_time_to_look(node->count)) skip_shared(node);
+}
+
+void kv_node_insert_many(kv_node *node, const kv_insert *inserts, uint32_t count) {
+    if (count == 0) return;
+    uint32_t before = node->count, distance = hint_distance(node), slots_end = KV_SLOT_OFFSET(before + count), end = before;
+    uint32_t bytes = count * kv_payload_bytes(node);
+    for (uint32_t i = 0; i < count; i++) bytes += inserts[i].suffix.length;
+    if (slots_end + bytes > node->heap) tidy(node);
+    if (node->skip > 0) { /* what the first and the last share with all, those between do, too */
+        make_shared(node, inserts[0].suffix);
+        make_shared(node, inserts[count - 1].suffix);
+    }
+    for (uint32_t i = count; i-- > 0; end = inserts[i].index) { /* from the end on, so that each slot moves once */
+        memmove(node->slots + inserts[i].index + i + 1, node->slots + inserts[i].index, (end - inserts[i].index) * sizeof(kv_slot));
+        node->slots[inserts[i].index + i] = add_entry(node, inserts[i].suffix, inserts[i].payload);
+    }
+    node->count = (uint16_t)(before + count);
+    update_hints(node, inserts[0].index, distance);
+    if (is_time_to_look(before, node->count)) skip_shared(node);
+}
+
+bool kv_node_insert(kv_node *node, uint32_t index, kv_key suffix, const void *payload) {
+    if (!kv_node_has_room(node, 1, suffix.length)) return false;
+    kv_node_insert_many(node, &(kv_insert){index, suffix, payload}, 1);
     return true;
 }
 

@@ -135,6 +135,15 @@ uint32_t kv_node_first_at_least(const kv_node *node, kv_key key);
 bool kv_node_is_below(const kv_node *node, kv_key key, uint32_t index);
 /* Put an entry at `index`: false when it does not fit. `suffix` is the key behind the prefix. */
 bool kv_node_insert(kv_node *node, uint32_t index, kv_key suffix, const void *payload);
+typedef struct kv_insert {
+    uint32_t index; /* among the slots as they are before */
+    kv_key suffix;
+    const void *payload;
+} kv_insert;
+/* Many at once, in key order, for which there is room; each slot is moved once. */
+void kv_node_insert_many(kv_node *node, const kv_insert *inserts, uint32_t count);
+/* Whether so many entries fit, whose suffixes take so many bytes. */
+bool kv_node_has_room(const kv_node *node, uint32_t count, uint32_t suffix_bytes);
 void kv_node_remove(kv_node *node, uint32_t index, uint32_t count);
 /* Bytes in use: header, slots, prefix and live entries. */
 uint32_t kv_node_used(const kv_node *node);

@@ -18,8 +18,8 @@ kv_status kv_nodes_init(kv_nodes *nodes, struct kv_file *file, uint32_t shift, u
 }
 
 void kv_nodes_set_cache(kv_nodes *nodes, uint64_t cache_bytes) {
-    uint64_t beside = cache_bytes / 4 < KV_CACHE_BESIDE_MAX ? cache_bytes / 4 : KV_CACHE_BESIDE_MAX;
-    uint64_t frames = (cache_bytes - beside) / KV_NODE_BYTES, most = (uint64_t)KV_CHUNKS_MAX * KV_FRAMES_PER_CHUNK;
+    nodes->beside = cache_bytes / 4 < KV_CACHE_BESIDE_MAX ? cache_bytes / 4 : KV_CACHE_BESIDE_MAX;
+    uint64_t frames = (cache_bytes - nodes->beside) / KV_NODE_BYTES, most = (uint64_t)KV_CHUNKS_MAX * KV_FRAMES_PER_CHUNK;
     nodes->frames_max = (uint32_t)(frames > most ? most : frames < KV_FRAMES_MIN ? KV_FRAMES_MIN : frames);
 }
 

@@ -24,8 +24,8 @@
 #ifndef KV_FRAMES_MIN
 #define KV_FRAMES_MIN 128u
 #endif
-/* What of the cache's memory is for others than nodes: at most 32 MiB the hash takes, 16 MiB the puts that wait (pending.c). */
-#define KV_CACHE_BESIDE_MAX (48u << 20)
+/* What of the cache's memory is for others than nodes: at most 32 MiB the hash takes, 32 MiB the puts that wait (pending.c). */
+#define KV_CACHE_BESIDE_MAX (64u << 20)
 #ifndef KV_HELD_MAX
 #define KV_HELD_MAX 1024u /* checkpoints kept for readers in other processes, besides those of the slots */
 #endif
@@ -85,6 +85,7 @@ typedef struct kv_nodes {
     uint8_t *chunks[KV_CHUNKS_MAX];
     bool begins_block[KV_CHUNKS_MAX]; /* of several that were allocated together */
     uint8_t *dirty; /* of each frame, see frames.c */
+    uint64_t beside; /* bytes of the cache that are for others */
     uint32_t frames, frames_max, dirty_count;
     uint32_t *free_frames;
     uint32_t free_frame_count;

@@ -37,6 +37,14 @@ static uint32_t shared_level(const kv_nodes *nodes, const kv_root *root, const k
     return shared;
 }
 
+bool kv_tree_is_on_leaf(const kv_nodes *nodes, const kv_root *root, const kv_path *path, kv_key key) {
+    for (uint32_t level = 1; level < root->height; level++) {
+        const kv_node *node = kv_node_here(nodes, path->steps[level].node);
+        if (path->steps[level].index < node->count) return kv_node_is_below(node, key, path->steps[level].index);
+    }
+    return true; /* the last leaf */
+}
+
 /* The slot of `key` in a leaf; that of `index` is not above it. */
 static uint32_t search_from(const kv_node *leaf, kv_key key, uint32_t index, bool *equal) {
     if (index + 1 != leaf->count) return kv_node_search(leaf, key, equal);
@@ -134,15 +142,9 @@ static kv_key high_fence(const kv_nodes *nodes, const kv_root *root, const kv_pa
 
 /* ---- splitting ---- */
 
-/* An entry on its way into a new node; its suffix is behind the prefix of the node that was split. */
-typedef struct entry {
-    const uint8_t *payload;
-    kv_key suffix;
-} entry;
-
 typedef struct split {
     uint8_t source[KV_NODE_BYTES]; /* the node as it was */
-    entry entries[KV_NODE_SLOTS_MAX + 1];
+    kv_insert entries[KV_NODE_SLOTS_MAX + 1]; /* on their way into a new one; suffixes behind the prefix of `source` */
     uint32_t count;
     uint8_t low[KV_KEY_MAX], high[KV_KEY_MAX], separator[KV_KEY_MAX], full[KV_KEY_MAX];
 } split;
@@ -153,9 +155,10 @@ static void gather(split *s, uint32_t index, kv_key suffix, const void *payload)
     const kv_node *source = (const kv_node *)(const void *)s->source;
     s->count = 0;
     for (uint32_t i = 0; i <= source->count; i++) {
-        if (i == index) s->entries[s->count++] = (entry){payload, suffix};
+        if (i == index) s->entries[s->count++] = (kv_insert){.suffix = suffix, .payload = payload};
         if (i == source->count) break;
-        s->entries[s->count++] = (entry){kv_payload(source, i), {kv_suffix(source, i), source->slots[i].length}};
+        s->entries[s->count++] =
+            (kv_insert){.suffix = {kv_suffix(source, i), source->slots[i].length}, .payload = kv_payload(source, i)};
     }
 }
 
@@ -176,20 +179,25 @@ static uint32_t split_point(const split *s, uint32_t index, bool first, bool las
 /* Append entries [from, to) to a node that was just begun. */
 static void append_entries(split *s, kv_node *node, uint32_t from, uint32_t to) {
     const kv_node *source = (const kv_node *)(const void *)s->source;
-    for (uint32_t i = from; i < to; i++) {
-        const entry *e = &s->entries[i];
-        kv_key suffix = e->suffix;
-        if (node->prefix >= source->prefix) { /* fences grew tighter: drop what became prefix */
-            uint32_t drop = node->prefix - source->prefix;
-            if (suffix.length < drop) continue; /* only a damaged node has such a key */
-            suffix = (kv_key){suffix.data + drop, suffix.length - drop};
-        } else { /* wider: take some of the old prefix back */
-            uint32_t back = source->prefix - node->prefix;
-            memcpy(s->full, kv_prefix(source) + node->prefix, back);
-            memcpy(s->full + back, suffix.data, suffix.length);
-            suffix = (kv_key){s->full, back + suffix.length};
+    if (node->prefix >= source->prefix) { /* fences grew tighter: drop what became prefix */
+        uint32_t drop = node->prefix - source->prefix, count = 0, bytes = 0;
+        kv_insert *entries = &s->entries[from];
+        for (uint32_t i = 0; i < to - from; i++) {
+            kv_insert e = entries[i];
+            if (e.suffix.length < drop) continue; /* only a damaged node has such a key */
+            entries[count++] = (kv_insert){node->count, {e.suffix.data + drop, e.suffix.length - drop}, e.payload};
+            bytes += e.suffix.length - drop;
         }
-        bool fits = kv_node_insert(node, node->count, suffix, e->payload);
+        while (!kv_node_has_room(node, count, bytes)) bytes -= entries[--count].suffix.length; /* as above */
+        kv_node_insert_many(node, entries, count);
+        return;
+    }
+    for (uint32_t i = from; i < to; i++) { /* wider: take some of the old prefix back */
+        kv_key suffix = s->entries[i].suffix;
+        uint32_t back = source->prefix - node->prefix;
+        memcpy(s->full, kv_prefix(source) + node->prefix, back);
+        memcpy(s->full + back, suffix.data, suffix.length);
+        bool fits = kv_node_insert(node, node->count, (kv_key){s->full, back + suffix.length}, s->entries[i].payload);
         assert(fits);
         (void)fits;
     }
@@ -265,6 +273,11 @@ static void insert_at(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key,
             return;
         }
     }
+}
+
+kv_node *kv_tree_own_leaf(kv_nodes *nodes, kv_root *root, kv_path *path) {
+    own_path(nodes, root, path);
+    return kv_node_here(nodes, path->steps[0].node);
 }
 
 void kv_tree_put(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key, bool there, const kv_place *place,

@@ -48,6 +48,11 @@ const kv_node *kv_tree_next_leaf(const kv_nodes *nodes, const kv_root *root, kv_
 /* Set `key`, to which `path` leads, to `place`. With `there` it was at `*old`. */
 void kv_tree_put(kv_nodes *nodes, kv_root *root, kv_path *path, kv_key key, bool there, const kv_place *place,
                  kv_place *old);
+/* For changes within the leaf to which `path` leads, made by whoever calls, who adds what is new to root->count: the leaf, to be
+ * written, of a tree that has one. */
+kv_node *kv_tree_own_leaf(kv_nodes *nodes, kv_root *root, kv_path *path);
+/* Whether a key not below that to which `path` leads belongs to the same leaf. All nodes of the path above it are in memory. */
+bool kv_tree_is_on_leaf(const kv_nodes *nodes, const kv_root *root, const kv_path *path, kv_key key);
 #define KV_MERGE_BELOW (KV_NODE_BYTES / 4) /* a node with less in use looks for a sibling */
 /* Remove the key that `path` leads to and those behind it, `count` of its leaf in all. True: the leaf is where it was, and `path` leads
  * to what came behind them. */

@@ -10,7 +10,10 @@ typedef struct model {
     uint64_t present;
 } model;
 
+static bool neighbours; /* keys are in the order of their numbers, and begin with the same: most of them */
+
 static kv_key key_of(uint32_t key, char *to) {
+    if (neighbours) return (kv_key){(const uint8_t *)to, (uint32_t)sprintf(to, "%s%06u", key % 97 == 0 ? "u/" : "user:", key)};
     return (kv_key){(const uint8_t *)to, (uint32_t)sprintf(to, "%08x-%u", key * 2654435761u, key)};
 }
 
@@ -180,6 +183,41 @@ static void delete_some(kv_db *db, model *m, uint32_t from) {
 static kv_key neighbour_of(uint32_t key, uint32_t n, char *to) {
     uint32_t length = key_of(key, to).length;
     return (kv_key){(const uint8_t *)to, length + (uint32_t)sprintf(to + length, "+%u", n)};
+}
+
+/* Transactions whose puts belong to a few leaves, which they fill, split and fill again. */
+static void batches_of_neighbours(uint64_t random) {
+    static model now, before;
+    memset(&now, 0, sizeof now);
+    disk_reset();
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    for (uint32_t round = 1; round <= 24; round++) {
+        uint32_t first = round % 3 == 0 ? 0 : (uint32_t)(test_random(&random) % 600), span = 40 + (uint32_t)(test_random(&random) % 300);
+        uint32_t puts = 1 + (uint32_t)(test_random(&random) % (round % 4 == 1 ? 300 : 60));
+        bool undo = round % 7 == 3, in_order = round % 5 == 1;
+        before = now;
+        CHECK_EQUAL(kv_txn_begin(db) == KV_AGAIN ? kv_txn_begin(db) : KV_OK, KV_OK);
+        for (uint32_t i = 0; i < puts; i++) {
+            uint32_t key = first + (in_order ? i * span / puts : (uint32_t)(test_random(&random) % span));
+            if (round <= 5 && key % 97 == 0) key++; /* at first they all begin with the same */
+            CHECK_EQUAL(write_one(db, &now, key, round * 7 + i % 7, KV_IN_TRANSACTION), KV_OK);
+        }
+        if (round % 3 == 0) expect(db, &now, KV_VIEW_TRANSACTION, 1);
+        kv_status status = undo ? kv_txn_rollback(db) : kv_txn_commit(db, 0);
+        CHECK(status == KV_OK || (!undo && status == KV_NEEDS_SYNC));
+        if (undo) now = before;
+        if (db->flush_wanted || status == KV_NEEDS_SYNC) CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    }
+    expect(db, &now, KV_VIEW_PUBLISHED, 1);
+    expect_order(db, &now, KV_VIEW_PUBLISHED);
+    check_clean(db, "after neighbours");
+    close_cleanly(db);
+}
+
+static void test_batches_of_neighbours(void) {
+    neighbours = true;
+    for (uint64_t seed = 1; seed <= 80; seed++) batches_of_neighbours(seed);
+    neighbours = false;
 }
 
 /* Deletes leave it to what comes next to count what they removed, whatever that is: every count is right afterwards. */
@@ -413,6 +451,7 @@ static void test_a_page_that_is_free_is_no_leaf(void) {
 
 int main(void) {
     RUN(test_more_than_fits);
+    RUN(test_batches_of_neighbours);
     RUN(test_what_deletes_leave_to_be_counted);
     RUN(test_opening_reads_little);
     RUN(test_pages_are_looked_at_when_needed);
