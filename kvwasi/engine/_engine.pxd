@@ -152,8 +152,8 @@ cdef extern from "session.h" nogil:
     int kve_flusher_start(kve_session *, uint32_t interval_ms)
     bint kve_wants_pause(kve_session *)
     void kve_pause()
-    bint kve_wants_write_behind(const kve_session *)
-    void kve_write_behind(kve_session *)
+    bint kve_wants_throttle(const kve_session *)
+    void kve_throttle(kve_session *)
     bint kve_take_flush_wish(kve_session *)
 
 

@@ -49,7 +49,7 @@ cdef class Verbs(Reads):
         """The same, of bytes that stay where they are."""
         cdef kve_failure failure
         cdef uint32_t length = <uint32_t>value_length
-        cdef bint behind
+        cdef bint throttle
         cdef int status
         _check_key(key_length)
         if value_length > KV_VALUE_MAX:
@@ -62,11 +62,11 @@ cdef class Verbs(Reads):
             return self.store_outside(key, <uint32_t>key_length, value, length, flags) == KV_OK
         self.enter()
         status = kve_put(self.c, self.table, key, <uint32_t>key_length, value, length, flags | self.flags, &failure)
-        behind = kve_wants_write_behind(self.c)
+        throttle = kve_wants_throttle(self.c)
         kve_unlock(self.c)
-        if behind:
+        if throttle:
             with nogil:
-                kve_write_behind(self.c)
+                kve_throttle(self.c)
         if status != KV_OK and status != KV_EXISTS:
             raise self._session.error(status, &failure)
         return status == KV_OK
@@ -168,7 +168,7 @@ cdef class Verbs(Reads):
         cdef kve_failure failure
         cdef uint64_t thread = PyThread_get_thread_ident()
         cdef uint32_t flags = self.flags
-        cdef bint pause, behind
+        cdef bint pause, throttle
         cdef int status
         memset(&failure, 0, sizeof(failure))
         _as_bytes(key, &k)
@@ -179,11 +179,11 @@ cdef class Verbs(Reads):
             if status == 0 and not flags & KV_DURABLE:
                 status = kve_delete(self.c, self.table, k.start, <uint32_t>k.length, flags, &failure)
                 pause = status == KV_OK and self.transaction == 0 and kve_wants_pause(self.c)
-                behind = self.transaction != 0 and kve_wants_write_behind(self.c)
+                throttle = self.transaction != 0 and kve_wants_throttle(self.c)
                 kve_unlock(self.c)
-                if behind:
+                if throttle:
                     with nogil:
-                        kve_write_behind(self.c)
+                        kve_throttle(self.c)
                 if status == KV_NEEDS_SYNC:
                     with nogil:
                         status = kve_flush_until(self.c, failure.position, &failure)

@@ -48,9 +48,14 @@ cdef extern from "host_internal.h":
     const char *KVW_API_CAPSULE
     uint32_t KVW_PREOPEN_READ_ONLY
     uint32_t KVW_PREOPEN_EXCLUSIVE
+    ctypedef enum kvw_defer:
+        KVW_DEFER_NOTHING
+        KVW_DEFER_TO_DEVICE
     ctypedef struct kvw_api:
         int (*datasync)(kvw_host *, uint32_t) noexcept nogil
-        void (*write_behind)(kvw_host *, uint32_t) noexcept nogil
+        void (*defer_writes)(kvw_host *, kvw_defer) noexcept nogil
+        int (*settle)(kvw_host *) noexcept nogil
+        bint (*has_room)(kvw_host *, bint) noexcept nogil
         int (*read)(kvw_host *, uint32_t, uint64_t, void *, size_t, size_t *) noexcept nogil
     ctypedef struct kvw_stream:
         ssize_t (*read)(void *, void *, size_t) noexcept nogil
@@ -395,10 +400,23 @@ cdef class Host:
         del view
         return bytes(buffer[:got])
 
-    def write_behind(self, uint32_t guest_fd):
-        """``kvw_api.write_behind``."""
+    def defer_writes(self, bint on):
+        """``kvw_api.defer_writes``, to the device."""
+        _the_api.defer_writes(self._host, KVW_DEFER_TO_DEVICE if on else KVW_DEFER_NOTHING)
+
+    def settle(self):
+        """``kvw_api.settle``. Raises OSError."""
+        cdef int error
         with nogil:
-            _the_api.write_behind(self._host, guest_fd)
+            error = _the_api.settle(self._host)
+        _raise(error)
+
+    def has_room(self, bint wait):
+        """``kvw_api.has_room``."""
+        cdef bint room
+        with nogil:
+            room = _the_api.has_room(self._host, wait)
+        return room
 
     def datasync(self, uint32_t guest_fd):
         """``kvw_api.datasync``. Raises OSError."""

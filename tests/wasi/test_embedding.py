@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -257,18 +256,6 @@ def test_datasync_from_another_thread(mode: Mode, root: Path) -> None:
     thread.join()
     host.datasync(4)
     assert outcomes <= {0, 9}
-    guest.close()
-
-
-def test_writing_behind(mode: Mode, root: Path, dirty_pages: Callable[[Path], int]) -> None:
-    guest = Guest(mode, [(root, "/", True)])
-    assert guest.wasi
-    fd = guest.open("file", oflags=CREAT)
-    for _ in range(100):
-        guest.write(fd, os.urandom(20_000))
-    guest.wasi._host.write_behind(fd)
-    assert dirty_pages(root / "file") == 0
-    guest.wasi._host.write_behind(99)  # a wish, and nobody's
     guest.close()
 
 

@@ -25,6 +25,7 @@ def fuzzer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         pytest.skip("no C compiler with sanitizers")
     program = tmp_path_factory.mktemp("fuzz") / "fuzz_calls"
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
+    flags += ["-DKVW_BEHIND_WRITE_MIN=200u"]
     sanitizers = [f"-fsanitize={request.param}", "-fno-sanitize-recover=all"]
     sources = [str(HERE / "fuzz" / "fuzz_calls.c"), *map(str, sorted(NATIVE.glob("*.c")))]
     command = [compiler, *flags, *sanitizers, f"-I{NATIVE}", *sources, "-o", str(program), "-ldl", "-pthread"]

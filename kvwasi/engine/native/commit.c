@@ -52,8 +52,8 @@ int kve_txn_begin(kve_session *session, uint64_t *transaction, kve_failure *fail
         status = kve_make_room_locked(session);
     status = kve_status_of(session, status, failure);
     if (status == KV_OK) {
-        *transaction = session->transaction = ++session->transactions;
-        session->unwritten = 0;
+        *transaction = ++session->transactions;
+        kve_set_transaction(session, *transaction);
     } else {
         kve_writer_release(session);
     }
@@ -122,7 +122,10 @@ int kve_txn_commit(kve_session *session, uint64_t transaction, bool durable, kve
         kve_failure ignored; /* the commit's failure is what counts */
         (void)end_transaction(session, &ignored);
     }
-    session->transaction = 0;
+    if (kve_reachable(session) == 0) {
+        kve_set_transaction(session, 0);
+        if (status == KV_OK) status = kve_settle(session, failure);
+    }
     const bool reachable = kve_reachable(session) == 0;
     const bool behind = reachable && kve_block(session)->flush_wanted & KV_WANTS_CATCH_UP;
     const bool pause = reachable && status == KV_OK && kve_wants_pause(session);
@@ -141,7 +144,7 @@ int kve_txn_rollback(kve_session *session, uint64_t transaction, kve_failure *fa
     int status = kve_check_transaction(session, transaction);
     if (status == 0) {
         status = end_transaction(session, failure);
-        session->transaction = 0;
+        kve_set_transaction(session, 0);
         kve_writer_release(session);
     }
     kve_unlock(session);
@@ -173,7 +176,7 @@ int kve_put_many(kve_session *session, uint64_t transaction, uint32_t table, con
         memcpy(kve_data(session), entries, bytes);
         status = kve_status_of(session, kve_call(session, KVE_put_many, table, count, bytes, 0, 0), failure);
     }
-    kve_unlock_behind(session);
+    kve_unlock_throttled(session);
     return status;
 }
 

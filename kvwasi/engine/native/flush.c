@@ -35,6 +35,14 @@ static int flush_begin(kve_session *session, int32_t *fd, uint64_t *position, kv
     return status;
 }
 
+/* A flush, or a write, has failed. Under the lock. */
+static int flush_failed(kve_session *session, int error, kve_failure *failure)
+{
+    (void)kve_call(session, KVE_sync_failed, (uint32_t)wasi_errno(error), 0, 0, 0, 0);
+    failure->os_error = error;
+    return KVE_SYNC_FAILED;
+}
+
 static int flush_end(kve_session *session, int error, uint64_t position, kve_failure *failure)
 {
     kve_lock(session);
@@ -43,7 +51,7 @@ static int flush_end(kve_session *session, int error, uint64_t position, kve_fai
         if (error == 0)
             status = kve_status_of(session, kve_call_number(session, KVE_synced, position), failure);
         else
-            (void)kve_call(session, KVE_sync_failed, (uint32_t)wasi_errno(error), 0, 0, 0, 0);
+            status = flush_failed(session, error, failure);
     }
     if (error == 0 && status == KV_OK) kve_release_readers(session, false);
     kve_unlock(session);
@@ -93,24 +101,57 @@ int kve_flush_barrier(kve_session *session, int32_t fd, kve_failure *failure)
     return status;
 }
 
-void kve_write_behind(kve_session *session)
+/* --- write-behind --- */
+
+void kve_defer(kve_session *session, bool on)
 {
-    kve_flush_acquire(session);
+    session->api->defer_writes(session->host, !on                     ? KVW_DEFER_NOTHING
+                                              : session->flusher_runs ? KVW_DEFER_TO_OS
+                                                                      : KVW_DEFER_TO_DEVICE);
+}
+
+int kve_settle(kve_session *session, kve_failure *failure)
+{
+    const int error = session->api->settle(session->host);
+    return error == 0 ? 0 : flush_failed(session, error, failure);
+}
+
+int kve_call_deferring(kve_session *session, kve_export which, uint32_t argument)
+{
+    kve_defer(session, true);
+    const int status = kve_call(session, which, argument, 0, 0, 0, 0);
+    kve_defer(session, session->transaction != 0);
+    return status;
+}
+
+static bool is_too_far_ahead(kve_session *session)
+{
     kve_lock(session);
-    session->unwritten = 0;
-    const bool wanted = kve_reachable(session) == 0 && session->transaction != 0 && !session->flusher_runs;
-    const int32_t fd = wanted ? kve_block(session)->fd : -1;
+    session->unthrottled = 0;
+    const bool ahead = kve_reachable(session) == 0 && !session->api->has_room(session->host, false);
     kve_unlock(session);
-    if (wanted) session->api->write_behind(session->host, (uint32_t)fd);
+    return ahead;
+}
+
+void kve_throttle(kve_session *session)
+{
+    if (!is_too_far_ahead(session)) return;
+    kve_flush_acquire(session); /* holds off a close */
+    kve_lock(session);
+    const bool reachable = kve_reachable(session) == 0;
+    kve_unlock(session);
+    if (reachable) (void)session->api->has_room(session->host, true);
     kve_flush_release(session, false);
 }
+
+/* --- checkpoints behind large commits --- */
 
 int kve_catch_up(kve_session *session, kve_failure *failure)
 {
     for (;;) {
         kve_lock(session);
         int status = kve_reachable(session);
-        if (status == 0) status = kve_status_of(session, kve_call(session, KVE_catch_up, 0, 0, 0, 0, 0), failure);
+        if (status == 0) status = kve_status_of(session, kve_call_deferring(session, KVE_catch_up, 0), failure);
         kve_unlock(session);
         if (status == KV_AGAIN)
             kve_make_room(session);

@@ -242,6 +242,7 @@ void kve_session_drop(kve_session *session)
 {
     session->open = false;
     session->transaction = 0;
+    if (session->host != NULL) (void)session->api->settle(session->host); /* it may be busy with the guest's memory */
     if (session->store != NULL) session->wasmtime->wasmtime_store_delete(session->store);
     if (session->host != NULL) session->api->host_free(session->host);
     session->store = NULL;

@@ -108,7 +108,7 @@ void kve_drain(kve_session *session)
         kve_snapshot_close(session, snapshots[i]);
     if (transaction != 0 && transaction == session->transaction && !session->broken) {
         (void)kve_call(session, KVE_txn_rollback, 0, 0, 0, 0, 0);
-        session->transaction = 0;
+        kve_set_transaction(session, 0);
         kve_writer_release(session);
     }
 }

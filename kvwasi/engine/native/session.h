@@ -129,7 +129,7 @@ typedef struct kve_session {
     uint64_t writer;       /* thread that owns the write side: a transaction, a compaction, or its turn; 0: none */
     uint64_t transaction;  /* number of the open transaction, 0: none */
     uint64_t transactions; /* begun so far */
-    uint64_t unwritten;    /* bytes of it since the device was last asked to begin with them */
+    uint64_t unthrottled;  /* bytes of it since kve_throttle */
     uint64_t changes;      /* writes asked for so far, or refreshes: what was read ahead before one is stale */
     uint64_t snapshot_since_ns[KV_SNAPSHOTS_MAX]; /* when each was opened, 0: it is not */
     uint64_t held_count, held_asked_ns; /* checkpoints that were kept for readers in other processes when that was asked last */
@@ -300,6 +300,14 @@ void kve_release_readers(kve_session *session, bool all);
 /* Unmap regions without views: those of files that are not the database's any more, or all. With the GIL. */
 void kve_regions_trim(kve_session *session, bool all);
 
+/* --- flush.c, under the lock --- */
+
+void kve_defer(kve_session *session, bool on);
+/* kve_call, with its writes deferred: for what ends in a flush. */
+int kve_call_deferring(kve_session *session, kve_export which, uint32_t argument);
+/* Before anything is acknowledged that no flush covers: wait until the OS has it. 0 or KVE_SYNC_FAILED, as the guest then knows. */
+int kve_settle(kve_session *session, kve_failure *failure);
+
 /* --- group.c, flush.c: all without the GIL and without the lock --- */
 
 /* Return once a flush has covered `position`. 0, KVE_SYNC_FAILED, or an unusable handle. */
@@ -316,21 +324,28 @@ int kve_flush_file(kve_session *session, int32_t fd, kve_failure *failure);
 int kve_flush_barrier(kve_session *session, int32_t fd, kve_failure *failure);
 /* Make the checkpoint that a large commit leaves to be made: what opening has to replay stays bounded. */
 int kve_catch_up(kve_session *session, kve_failure *failure);
-/* A large transaction whose commit will flush: when it is time, have the device begin with what there is, so that the commit does not
- * wait for all of it. `kve_wrote` and the question under the lock. */
-static inline void kve_wrote(kve_session *session, uint32_t bytes) { session->unwritten += bytes; }
-static inline bool kve_wants_write_behind(const kve_session *session)
+/* A transaction's writes are deferred (kvw_api.defer_writes): the OS gets them while the guest goes on, and where commits flush the
+ * device as well, so that the commit does not wait for all of it. Begin one, or with 0 end it; under the lock. */
+static inline void kve_set_transaction(kve_session *session, uint64_t number)
 {
-    enum { WRITE_BEHIND = 8 << 20 };
-    return session->unwritten >= WRITE_BEHIND;
+    session->transaction = number;
+    session->unthrottled = 0;
+    kve_defer(session, number != 0);
 }
-void kve_write_behind(kve_session *session);
-/* Leave the lock after a write of a transaction, without the GIL. */
-static inline void kve_unlock_behind(kve_session *session)
+/* Whoever is ahead of the device waits for it here, not in the guest. `kve_wrote` and the question under the lock. */
+static inline void kve_wrote(kve_session *session, uint32_t bytes) { session->unthrottled += bytes; }
+static inline bool kve_wants_throttle(const kve_session *session)
 {
-    const bool behind = kve_wants_write_behind(session);
+    enum { STEP = 1 << 20 };
+    return session->unthrottled >= STEP;
+}
+void kve_throttle(kve_session *session);
+/* Leave the lock after a write of a transaction, without the GIL. */
+static inline void kve_unlock_throttled(kve_session *session)
+{
+    const bool throttle = kve_wants_throttle(session);
     kve_unlock(session);
-    if (behind) kve_write_behind(session);
+    if (throttle) kve_throttle(session);
 }
 /* A thread that flushes every `interval_ms` (0: never), and when the guest wishes it. 0 or an errno. */
 int kve_flusher_start(kve_session *session, uint32_t interval_ms);

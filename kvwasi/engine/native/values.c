@@ -31,7 +31,7 @@ static int value_chunk(kve_session *session, uint64_t transaction, const void *d
         memcpy(kve_data(session), data, bytes);
         status = kve_status_of(session, kve_call(session, KVE_value_chunk, bytes, 0, 0, 0, 0), failure);
     }
-    kve_unlock_behind(session);
+    kve_unlock_throttled(session);
     return status;
 }
 

@@ -29,7 +29,7 @@ static int close_guest(kve_session *session, kve_failure *failure)
     int status = kve_reachable(session);
     if (status != 0) return status;
     if (session->transaction != 0) (void)kve_call(session, KVE_txn_rollback, 0, 0, 0, 0, 0);
-    session->transaction = 0;
+    kve_set_transaction(session, 0);
     if (session->compacting) (void)kve_call(session, KVE_compact_abort, 0, 0, 0, 0, 0);
     if (!session->read_only) status = close_steps(session, failure);
     int closed = session->broken ? KVE_BROKEN : kve_call(session, KVE_close, 0, 0, 0, 0, 0);

@@ -1,6 +1,7 @@
 /* Bytes in and out of descriptors: fd_read, fd_write, fd_pread, fd_pwrite, fd_seek, fd_tell. */
 #include <errno.h>
 
+#include "behind.h"
 #include "file.h"
 #include "os.h"
 #include "storage.h"
@@ -68,9 +69,15 @@ static ssize_t read_at(kvw_host *host, kvw_descriptor *d, uint64_t offset, const
 static ssize_t write_at(kvw_host *host, kvw_descriptor *d, uint64_t offset, const struct iovec *parts,
                         int count, uint64_t total, uint32_t flags)
 {
+    bool plain = d->file && d->map_writable && !(d->flags & (WASI_FD_DSYNC | WASI_FD_SYNC));
+    if (KVW_UNLIKELY(host->defers) && plain && kvw_behind_take(host, d->os_fd, parts, count, total, offset)) {
+        kvw_file_grown_to(d->file, offset + total);
+        return (ssize_t)total;
+    }
+    if (KVW_UNLIKELY(kvw_behind_settle(host)))
+        return -EIO;
     if (!d->file)
         return kvw_storage_write(host, d->os_fd, parts, count, offset, flags);
-    bool plain = d->map_writable && !(d->flags & (WASI_FD_DSYNC | WASI_FD_SYNC));
     if (plain && !KVW_UNLIKELY(host->hook) && kvw_file_write(d->file, d->os_fd, offset, parts, count, total))
         return (ssize_t)total;
     ssize_t put = kvw_storage_write(host, d->os_fd, parts, count, offset, flags);

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "behind.h"
 #include "file.h"
 #include "host_internal.h"
 #include "os.h"
@@ -56,6 +57,7 @@ void kvw_release(kvw_host *host)
 
 void kvw_host_close(kvw_host *host)
 {
+    kvw_behind_free(host);
     for (uint32_t fd = 0; fd < host->slots; fd++)
         if (kvw_slot(host, fd)->open)
             kvw_descriptor_close(host, fd);
@@ -158,6 +160,15 @@ static bool memory_of_caller(const kvw_wasmtime *w, wasmtime_caller_t *caller, k
     return found;
 }
 
+/* The memory has grown. */
+static __attribute__((noinline)) void look_at_memory(kvw_host *host, uint64_t size)
+{
+    const uint64_t before = host->seen.size;
+    host->seen = (kvw_memory){host->wasmtime->wasmtime_memory_data(host->context, &host->memory), size};
+    if (host->defers && size > before)
+        kvw_behind_populate(host, host->seen.base + before, size - before);
+}
+
 static wasm_trap_t *on_call(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *raw, size_t length)
 {
     static const char no_memory[] = "a module that calls WASI must export its memory as \"memory\"";
@@ -170,12 +181,12 @@ static wasm_trap_t *on_call(void *env, wasmtime_caller_t *caller, wasmtime_val_r
     if (host->context && w->wasmtime_caller_context(caller) == host->context) {
         memory.size = w->wasmtime_memory_data_size(host->context, &host->memory);
         if (KVW_UNLIKELY(memory.size != host->seen.size)) /* only growing moves it */
-            host->seen = (kvw_memory){w->wasmtime_memory_data(host->context, &host->memory), memory.size};
+            look_at_memory(host, memory.size);
         memory.base = host->seen.base;
     } else if (!memory_of_caller(w, caller, &memory)) {
         return w->wasmtime_trap_new(no_memory, sizeof no_memory - 1);
     }
-    raw[0].i32 = (int32_t)b->call(host, &memory, raw);
+    raw[0].i32 = (int32_t)kvw_behind_call(host, b->call, &memory, raw);
     return NULL;
 }
 
@@ -223,24 +234,20 @@ void kvw_host_attach(kvw_host *host, wasmtime_context_t *context, const wasmtime
 
 static int host_datasync(kvw_host *host, uint32_t fd)
 {
+    int error = kvw_behind_settle(host);
+    if (error)
+        return error;
     int copy = kvw_descriptor_duplicate(host, fd);
     if (copy < 0)
         return errno;
-    int error = kvw_storage_sync(host, copy, true);
+    error = kvw_storage_sync(host, copy, true);
     close(copy);
     return error;
 }
 
-static void host_write_behind(kvw_host *host, uint32_t fd)
-{
-    if (host->hook)
-        return;
-    int copy = kvw_descriptor_duplicate(host, fd);
-    if (copy < 0)
-        return;
-    kvw_os_write_behind(copy);
-    close(copy);
-}
+static void host_defer_writes(kvw_host *host, kvw_defer how) { host->defers = host->hook ? KVW_DEFER_NOTHING : how; }
+
+static int host_settle(kvw_host *host) { return kvw_behind_settle(host); }
 
 static int host_read(kvw_host *host, uint32_t fd, uint64_t offset, void *to, size_t length, size_t *got)
 {
@@ -250,6 +257,9 @@ static int host_read(kvw_host *host, uint32_t fd, uint64_t offset, void *to, siz
         return EBADF;
     if (KVW_UNLIKELY(offset > INT64_MAX))
         return EINVAL;
+    int error = kvw_behind_settle(host);
+    if (error)
+        return error;
     struct iovec part = {to, length};
     if (d->file && !KVW_UNLIKELY(host->hook) && kvw_file_read(d->file, d->os_fd, offset, &part, 1, length)) {
         *got = length;
@@ -290,6 +300,9 @@ static int host_map(kvw_host *host, uint32_t fd, uint64_t offset, size_t length,
     const kvw_descriptor *d = kvw_descriptor_of(host, fd);
     if (!d || d->os_fd < 0)
         return EBADF;
+    int error = kvw_behind_settle(host);
+    if (error)
+        return error;
     if (!d->file || !kvw_file_is_coherent(d->os_fd) || offset > INT64_MAX)
         return ENODEV;
     *address = mmap(NULL, length, PROT_READ, MAP_SHARED, d->os_fd, (off_t)offset);
@@ -346,7 +359,9 @@ void kvw_host_api(kvw_api *api)
         .define = kvw_host_define,
         .attach = kvw_host_attach,
         .datasync = host_datasync,
-        .write_behind = host_write_behind,
+        .defer_writes = host_defer_writes,
+        .settle = host_settle,
+        .has_room = kvw_behind_has_room,
         .read = host_read,
         .prefetch = host_prefetch,
         .map = host_map,

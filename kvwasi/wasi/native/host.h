@@ -83,6 +83,10 @@ struct kvw_host {
     ino_t root_inodes[16];
     bool alongside; /* KVW_PREOPEN_ALONGSIDE */
     uint32_t roots;
+    /* behind.c */
+    kvw_defer defers;
+    struct kvw_behind *_Atomic behind; /* NULL until it is needed */
+    atomic_bool is_behind;             /* something may be behind, or has failed */
 };
 
 /* fd_table.c */

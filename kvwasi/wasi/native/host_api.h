@@ -9,7 +9,7 @@
 
 #include "wasmtime_abi.h"
 
-#define KVW_API_VERSION 5
+#define KVW_API_VERSION 6
 #define KVW_API_CAPSULE "kvwasi.wasi._host._api"
 
 typedef struct kvw_host kvw_host;
@@ -20,6 +20,15 @@ typedef struct kvw_host kvw_host;
 /* Of a host whose preopens are all read-only: the embedder knows that whoever writes the files never cuts them. Windows are read beside
  * one that is stored to, and do not stand in its way. */
 #define KVW_PREOPEN_ALONGSIDE 4u
+
+/* kvw_api.defer_writes */
+typedef enum kvw_defer {
+    KVW_DEFER_NOTHING,
+    KVW_DEFER_TO_OS,
+    /* Every 8 MiB the device is asked to begin as well (sync_file_range(2), on Linux only), so that a datasync has less to wait
+     * for. Only a wish: what fails there, the datasync tells. */
+    KVW_DEFER_TO_DEVICE,
+} kvw_defer;
 
 typedef struct kvw_api {
     uint32_t version;             /* KVW_API_VERSION */
@@ -38,10 +47,17 @@ typedef struct kvw_api {
     /* Flush the data of guest descriptor `fd` to the device. 0 or an errno of the OS. May be called from any thread,
      * while another thread is inside the guest; never retried by the host. */
     int (*datasync)(kvw_host *host, uint32_t fd);
-    /* Have the device begin to write what of that file is only in the page cache, and wait for nothing: a datasync that follows has
-     * less to wait for. From any thread as well. Only a wish: no failure is told (the next datasync tells), nothing is written by it
-     * where the OS knows no such call (other than Linux) or where a hook stands in for it. */
-    void (*write_behind)(kvw_host *host, uint32_t fd);
+    /* Write-behind: from now on, or no longer, positioned writes to regular files in exclusive mode may return before the OS has
+     * their bytes; a thread passes them on. Whatever could tell the difference, such as another call of the guest, waits for it.
+     * When one fails (of which a full disk should be no reason: where there is little space, nothing is deferred) all behind it are
+     * dropped, and every call but fd_close fails from then on, with EIO. A hook gets every write when it is made. Under the lock. */
+    void (*defer_writes)(kvw_host *host, kvw_defer how);
+    /* Wait until the OS has what was deferred: before anything is acknowledged. 0 or the errno of a write that failed. From any
+     * thread, as `datasync`, which waits for it, too. */
+    int (*settle)(kvw_host *host);
+    /* Whether a MiB of writes can be deferred without waiting; with `wait`, once it can: whoever does that now and then, where nobody
+     * waits for it, is not held up by a slow device in the midst of a call. From any thread. */
+    bool (*has_room)(kvw_host *host, bool wait);
     /* Copy bytes of the file behind guest descriptor `fd`: through its window in exclusive mode (a memcpy under the SIGBUS
      * guard), else pread. `*got` < `length` only at the end of the file. 0 or an errno of the OS. The caller holds the
      * lock under which it calls the guest. */

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "behind.h"
 #include "host_internal.h"
 
 typedef struct target {
@@ -250,7 +251,7 @@ static void make_call(kvw_host *host, kvw_memory *memory, uint64_t outcomes[80])
     /* A run of them is what windows are for. */
     bool moves = strstr(s->kinds, "vn") != NULL;
     for (uint32_t left = moves && below(4) == 0 ? 30 : 1; left > 0; left--) {
-        uint32_t outcome = t->call(host, memory, arguments);
+        uint32_t outcome = kvw_behind_call(host, t->call, memory, arguments);
         if (outcome > WASI_ENOTCAPABLE) {
             fprintf(stderr, "%s answers %u\n", t->name, outcome);
             abort();
@@ -316,7 +317,10 @@ static void two_hosts(const char *directory, uint64_t count, uint64_t outcomes[8
             fill(memory.base);
         if (below(40) == 0)
             disturb(directory);
-        make_call(hosts[below(3) == 0], &memory, outcomes);
+        kvw_host *host = hosts[below(3) == 0];
+        if (below(20) == 0)
+            host->defers = (kvw_defer)below(3);
+        make_call(host, &memory, outcomes);
     }
     kvw_host_free(hosts[0]);
     kvw_host_free(hosts[1]);
