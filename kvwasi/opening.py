@@ -105,7 +105,7 @@ def open(
             it takes.
         sector_bytes: unit of allocation of a new database; a power of two from 256 KiB to 64 MiB, 0: 1 MiB.
         cache_bytes: memory for the index, 4 MiB to 2 GiB; what does not fit is read from the file again. A
-            quarter of it, at most 48 MiB, is for a hash beside it and for a transaction's waiting puts.
+            quarter of it, at most 64 MiB, is for a hash beside it and for a transaction's waiting puts.
         defaults: entries that the store is to begin with. They are added, all in one transaction, unless
             defaults of this version or a later one have been: to a new database all of them, to an older one
             those whose keys are not there. What is there stays as it is. See also
