@@ -38,11 +38,7 @@ static uint32_t shared_level(const kv_nodes *nodes, const kv_root *root, const k
 }
 
 bool kv_tree_is_on_leaf(const kv_nodes *nodes, const kv_root *root, const kv_path *path, kv_key key) {
-    for (uint32_t level = 1; level < root->height; level++) {
-        const kv_node *node = kv_node_here(nodes, path->steps[level].node);
-        if (path->steps[level].index < node->count) return kv_node_is_below(node, key, path->steps[level].index);
-    }
-    return true; /* the last leaf */
+    return shared_level(nodes, root, path, key) == 0;
 }
 
 /* The slot of `key` in a leaf; that of `index` is not above it. */

@@ -122,10 +122,8 @@ int kve_txn_commit(kve_session *session, uint64_t transaction, bool durable, kve
         kve_failure ignored; /* the commit's failure is what counts */
         (void)end_transaction(session, &ignored);
     }
-    if (kve_reachable(session) == 0) {
-        kve_set_transaction(session, 0);
-        if (status == KV_OK) status = kve_settle(session, failure);
-    }
+    kve_set_transaction(session, 0);
+    if (status == KV_OK) status = kve_settle(session, failure);
     const bool reachable = kve_reachable(session) == 0;
     const bool behind = reachable && kve_block(session)->flush_wanted & KV_WANTS_CATCH_UP;
     const bool pause = reachable && status == KV_OK && kve_wants_pause(session);

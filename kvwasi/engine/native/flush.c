@@ -105,6 +105,7 @@ int kve_flush_barrier(kve_session *session, int32_t fd, kve_failure *failure)
 
 void kve_defer(kve_session *session, bool on)
 {
+    if (!session->open) return; /* closed meanwhile: there is no host any more */
     session->api->defer_writes(session->host, !on                     ? KVW_DEFER_NOTHING
                                               : session->flusher_runs ? KVW_DEFER_TO_OS
                                                                       : KVW_DEFER_TO_DEVICE);
@@ -114,14 +115,6 @@ int kve_settle(kve_session *session, kve_failure *failure)
 {
     const int error = session->api->settle(session->host);
     return error == 0 ? 0 : flush_failed(session, error, failure);
-}
-
-int kve_call_deferring(kve_session *session, kve_export which, uint32_t argument)
-{
-    kve_defer(session, true);
-    const int status = kve_call(session, which, argument, 0, 0, 0, 0);
-    kve_defer(session, session->transaction != 0);
-    return status;
 }
 
 static bool is_too_far_ahead(kve_session *session)
@@ -146,12 +139,21 @@ void kve_throttle(kve_session *session)
 
 /* --- checkpoints behind large commits --- */
 
+/* One step. It ends in a flush, so that its writes may be deferred as a transaction's are. */
+static int catch_up_step(kve_session *session, kve_failure *failure)
+{
+    kve_defer(session, true);
+    const int status = kve_call(session, KVE_catch_up, 0, 0, 0, 0, 0);
+    kve_defer(session, session->transaction != 0);
+    return kve_status_of(session, status, failure);
+}
+
 int kve_catch_up(kve_session *session, kve_failure *failure)
 {
     for (;;) {
         kve_lock(session);
         int status = kve_reachable(session);
-        if (status == 0) status = kve_status_of(session, kve_call_deferring(session, KVE_catch_up, 0), failure);
+        if (status == 0) status = catch_up_step(session, failure);
         kve_unlock(session);
         if (status == KV_AGAIN)
             kve_make_room(session);

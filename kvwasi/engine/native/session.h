@@ -303,8 +303,6 @@ void kve_regions_trim(kve_session *session, bool all);
 /* --- flush.c, under the lock --- */
 
 void kve_defer(kve_session *session, bool on);
-/* kve_call, with its writes deferred: for what ends in a flush. */
-int kve_call_deferring(kve_session *session, kve_export which, uint32_t argument);
 /* Before anything is acknowledged that no flush covers: wait until the OS has it. 0 or KVE_SYNC_FAILED, as the guest then knows. */
 int kve_settle(kve_session *session, kve_failure *failure);
 
