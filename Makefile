@@ -100,5 +100,5 @@ $(STAMPS)/peers: $(STAMPS)/requirements
 $(STAMPS)/installed: $(STAMPS)/requirements $(SOURCES)
 	@echo "building kvwasi"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pip install -qq --no-build-isolation --no-deps --force-reinstall \
-		-C build-dir=build/wheel .
+		--config-settings build-dir=build/wheel .
 	@touch $@
