@@ -6,6 +6,7 @@ from typing import Any
 
 library_path: str
 _api: object
+LINUX_CALLS: bool
 
 def self_test() -> None: ...
 def refills_return_stack(wanted: bool | None = None) -> bool: ...

@@ -41,6 +41,7 @@ cdef extern from "wasmtime_abi.h":
 
 
 cdef extern from "os.h":
+    bint KVW_OS_LINUX
     bint kvw_os_refills
 
 
@@ -120,6 +121,9 @@ cdef str _load():
     kvw_host_use_library(&_wasmtime)
     kvw_host_api(&_the_api)
     return path
+
+
+LINUX_CALLS = bool(KVW_OS_LINUX)  # False: only what POSIX has (``native/os_posix.c``)
 
 
 def refills_return_stack(wanted=None):

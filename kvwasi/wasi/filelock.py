@@ -17,6 +17,7 @@ import io
 import os
 import stat
 import struct
+import sys
 import threading
 import weakref
 from typing import ClassVar, Literal, TypeAlias
@@ -192,8 +193,12 @@ os.register_at_fork(after_in_child=FileLock._after_fork_in_child)
 
 
 def _lock_writer_byte(file: io.FileIO, kind: int) -> None:
-    """``struct flock`` of 64-bit Linux; the process id in it is 0 for these locks."""
-    fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", kind, os.SEEK_SET, _WRITER_BYTE, 1, 0))
+    """``struct flock`` of 64-bit Linux, or of macOS; the process id in it is 0 for these locks."""
+    if sys.platform == "darwin":
+        request = struct.pack("qqihh", _WRITER_BYTE, 1, 0, kind, os.SEEK_SET)
+    else:
+        request = struct.pack("hhqqi4x", kind, os.SEEK_SET, _WRITER_BYTE, 1, 0)
+    fcntl.fcntl(file, fcntl.F_OFD_SETLK, request)
 
 
 def _holders(fd: int) -> tuple[int, ...]:

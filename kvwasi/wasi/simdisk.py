@@ -11,8 +11,11 @@ and on demand writes what a disk may legally hold after the power went out. Ever
 []
 """
 
+import fcntl
 import os
 import random
+import stat
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,14 +182,13 @@ class SimulatedDisk:
         return str(path.relative_to(self.root))
 
     def _located(self, os_fd: int, path: str) -> str:
-        directory = os.readlink(f"/proc/self/fd/{os_fd}")
-        return self._relative(Path(os.path.normpath(os.path.join(directory, path))))
+        return self._relative(Path(os.path.normpath(os.path.join(_path_of(os_fd), path))))
 
     def _opened(self, os_fd: int, call: StorageCall) -> None:
         st = os.fstat(os_fd)
-        if not os.path.isfile(f"/proc/self/fd/{os_fd}"):
+        if not stat.S_ISREG(st.st_mode):
             return
-        name = self._relative(Path(os.readlink(f"/proc/self/fd/{os_fd}")))
+        name = self._relative(Path(_path_of(os_fd)))
         if st.st_ino not in self._files or name not in self._current_names():
             self._files[st.st_ino] = _File(b"")
             self._note_names((name,), {name: st.st_ino})
@@ -223,9 +225,9 @@ class SimulatedDisk:
                 file.pending.clear()
             # After a failed flush the pages count as clean: what they hold may or may not reach the disk.
             return
-        if failed or not os.path.isdir(f"/proc/self/fd/{os_fd}"):
+        if failed or not stat.S_ISDIR(st.st_mode):
             return
-        directory = self._relative(Path(os.readlink(f"/proc/self/fd/{os_fd}")))
+        directory = self._relative(Path(_path_of(os_fd)))
         still = []
         for renaming in self._name_changes:
             if directory in renaming.parents:
@@ -263,6 +265,13 @@ class SimulatedDisk:
                     if call.operation == "rename":
                         names[name] = None
             self._note_names((old, new), names)
+
+
+def _path_of(os_fd: int) -> str:
+    """The path under which an open file can be found."""
+    if sys.platform == "darwin":
+        return os.fsdecode(fcntl.fcntl(os_fd, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+    return os.readlink(f"/proc/self/fd/{os_fd}")
 
 
 def _apply_names(names: dict[str, int], change: _NameChange) -> None:

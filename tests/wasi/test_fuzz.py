@@ -17,7 +17,11 @@ SEEDS = int(os.environ.get("KVWASI_FUZZ_SEEDS", "4"))  # more: a longer run
 CALLS = 40_000
 
 
-@pytest.fixture(scope="session", params=["address,undefined", "undefined"])
+@pytest.fixture(
+    scope="session",
+    params=[("address,undefined", []), ("undefined", []), ("address,undefined", ["-DKVW_PORTABLE"])],
+    ids=["address", "undefined", "portable"],
+)
 def fuzzer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data plane and the driver, compiled natively with sanitizers."""
     compiler = next((name for name in ("gcc", "clang", "cc") if shutil.which(name)), None)
@@ -25,8 +29,9 @@ def fuzzer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         pytest.skip("no C compiler with sanitizers")
     program = tmp_path_factory.mktemp("fuzz") / "fuzz_calls"
     flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
-    flags += ["-DKVW_BEHIND_WRITE_MIN=200u"]
-    sanitizers = [f"-fsanitize={request.param}", "-fno-sanitize-recover=all"]
+    checks, defined = request.param
+    flags += ["-DKVW_BEHIND_WRITE_MIN=200u", *defined]
+    sanitizers = [f"-fsanitize={checks}", "-fno-sanitize-recover=all"]
     sources = [str(HERE / "fuzz" / "fuzz_calls.c"), *map(str, sorted(NATIVE.glob("*.c")))]
     command = [compiler, *flags, *sanitizers, f"-I{NATIVE}", *sources, "-o", str(program), "-ldl", "-pthread"]
     done = subprocess.run(command, capture_output=True, text=True)

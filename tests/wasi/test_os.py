@@ -13,7 +13,7 @@ from wasi_guest import CREAT, EXCL, READ, WRITE, Guest
 
 from kvwasi.wasi import _host
 
-BARE = sys.platform == "linux" and platform.machine() == "x86_64"
+BARE = sys.platform == "linux" and platform.machine() == "x86_64" and _host.LINUX_CALLS
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "refilled"], autouse=True)

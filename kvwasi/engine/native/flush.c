@@ -167,13 +167,13 @@ int kve_catch_up(kve_session *session, kve_failure *failure)
 /* Sleep until it is time, or somebody wishes a flush. With `flush_lock`. */
 static void wait_for_work(kve_session *session)
 {
-    const struct timespec until = kve_at_ns(kve_now_ns() + (uint64_t)session->interval_ms * 1000000u);
-    int late = 0;
-    while (!session->flusher_stop && !atomic_load(&session->flush_wished) && late != ETIMEDOUT) {
+    const uint64_t until = kve_now_ns() + (uint64_t)session->interval_ms * 1000000u;
+    bool late = false;
+    while (!session->flusher_stop && !atomic_load(&session->flush_wished) && !late) {
         if (session->interval_ms == 0)
             pthread_cond_wait(&session->flusher_wake, &session->flush_lock);
         else
-            late = pthread_cond_timedwait(&session->flusher_wake, &session->flush_lock, &until);
+            late = kve_cond_wait_until(&session->flusher_wake, &session->flush_lock, until);
     }
 }
 

@@ -1,6 +1,4 @@
 /* Group commit: one leader flushes for all who wait. */
-#include <errno.h>
-
 #include "session.h"
 
 /* Until the flush that runs has ended. With `flush_lock`, which is left meanwhile. */
@@ -28,11 +26,11 @@ static void gather(kve_session *session)
     }
     const uint32_t before = session->committers;
     const uint64_t began = kve_now_ns(), enough = (session->company - before + 1) * APART_NS;
-    const struct timespec until = kve_at_ns(began + (enough < session->flush_ns / 2 ? enough : session->flush_ns / 2));
+    const uint64_t until = began + (enough < session->flush_ns / 2 ? enough : session->flush_ns / 2);
     session->awaited = session->company;
-    int late = 0;
-    while (session->committers < session->awaited && late != ETIMEDOUT)
-        late = pthread_cond_timedwait(&session->gathered, &session->flush_lock, &until);
+    bool late = false;
+    while (session->committers < session->awaited && !late)
+        late = kve_cond_wait_until(&session->gathered, &session->flush_lock, until);
     session->awaited = 0;
     if ((session->committers - before + 1) * APART_NS >= kve_now_ns() - began) {
         session->next_discouragement /= 2;

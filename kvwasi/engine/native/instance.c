@@ -172,6 +172,8 @@ void kve_advise_huge_pages(kve_session *session)
     const uintptr_t base = (uintptr_t)session->base, end = base + KVE_MEMORY_RESERVATION;
     const uintptr_t first = (base + (used < large ? grown : 0) + huge - 1) & ~(huge - 1);
     (void)madvise((void *)first, end - first, MADV_HUGEPAGE);
+#else
+    (void)session;
 #endif
 }
 
@@ -181,16 +183,12 @@ static void init(kve_session *session, const kvw_api *api, bool read_only)
     session->api = api;
     session->wasmtime = api->wasmtime;
     session->read_only = read_only;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&session->lock, NULL);
     pthread_mutex_init(&session->flush_lock, NULL);
     pthread_mutex_init(&session->pending_lock, NULL);
-    pthread_cond_init(&session->flush_done, &attributes);
-    pthread_cond_init(&session->gathered, &attributes);
-    pthread_cond_init(&session->flusher_wake, &attributes);
-    pthread_condattr_destroy(&attributes);
+    kve_cond_init(&session->flush_done);
+    kve_cond_init(&session->gathered);
+    kve_cond_init(&session->flusher_wake);
 }
 
 kve_session *kve_session_new(const kvw_api *api, const char *directory, bool read_only, int *os_error,

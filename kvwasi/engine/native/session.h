@@ -286,8 +286,14 @@ void kve_writer_abandon(kve_session *session, kve_waiter *waiter);
 void kve_writer_release(kve_session *session); /* the next one's turn; under the lock */
 void kve_writer_wake_all(kve_session *session); /* on close; under the lock */
 uint32_t kve_writers_waiting(const kve_session *session); /* under the lock */
+
+/* --- clock.c --- */
+
 uint64_t kve_now_ns(void); /* on CLOCK_MONOTONIC */
-struct timespec kve_at_ns(uint64_t ns);
+/* For kve_cond_wait_until. */
+void kve_cond_init(pthread_cond_t *cond);
+/* Whether that moment has come; false: it was signalled before, or woke up by itself. */
+bool kve_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t until_ns);
 
 /* --- readers.c --- */
 

@@ -1,32 +1,12 @@
 /* Who may write: one at a time, in the order of asking. A single put needs its turn only for its one call; a
  * transaction and a compaction keep it to their end. */
-#include <errno.h>
-#include <time.h>
-
 #include "session.h"
 
 #define SLICE_NS (100ull * 1000 * 1000) /* so that a waiting thread sees Ctrl-C, and what finalizers dropped */
-#define SECOND_NS (1000ull * 1000 * 1000)
-
-uint64_t kve_now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
-}
-
-struct timespec kve_at_ns(uint64_t ns)
-{
-    return (struct timespec){.tv_sec = (time_t)(ns / SECOND_NS), .tv_nsec = (long)(ns % SECOND_NS)};
-}
 
 void kve_waiter_init(kve_waiter *waiter)
 {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&waiter->turn, &attributes);
-    pthread_condattr_destroy(&attributes);
+    kve_cond_init(&waiter->turn);
     waiter->next = NULL;
     waiter->queued = false;
     waiter->granted = false;
@@ -106,9 +86,8 @@ static int wait_turn(kve_session *session, kve_waiter *waiter, uint64_t thread, 
     uint64_t until = kve_now_ns() + SLICE_NS;
     bool last = deadline_ns != 0 && deadline_ns < until;
     if (last) until = deadline_ns;
-    const struct timespec at = kve_at_ns(until);
     while (error == 0 && !waiter->granted) {
-        bool late = pthread_cond_timedwait(&waiter->turn, &session->lock, &at) == ETIMEDOUT;
+        bool late = kve_cond_wait_until(&waiter->turn, &session->lock, until);
         error = kve_usable(session);
         if (error == 0 && atomic_load(&session->pending)) kve_drain(session);
         if (late && error == 0 && !waiter->granted) error = last ? KVE_TIMEOUT : KVE_SLICE;

@@ -2,36 +2,32 @@
  * cookie restarts. */
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 
 #include "host.h"
 #include "os.h"
-
-/* linux_dirent64, which no header declares */
-typedef struct entry {
-    uint64_t inode;
-    int64_t next;
-    uint16_t bytes;
-    uint8_t type;
-    char name[];
-} entry;
 
 struct kvw_listing {
     uint64_t start;  /* cookie of the first entry in the buffer */
     uint64_t cookie; /* of the entry at `at` */
     size_t at;
     size_t filled;
+    void *stream; /* of kvw_os_list */
     bool root; /* a preopen, whose ".." is itself */
     uint64_t own_inode;
     _Alignas(8) char buffer[KVW_LISTING_BYTES];
 };
 
-void kvw_listing_free(kvw_listing *listing) { free(listing); }
+void kvw_listing_free(kvw_listing *listing)
+{
+    if (listing)
+        kvw_os_list_end(listing->stream);
+    free(listing);
+}
 
 static int refill(kvw_listing *l, int os_fd)
 {
-    ssize_t got = kvw_os_getdents(os_fd, l->buffer, sizeof l->buffer);
+    ssize_t got = kvw_os_list(&l->stream, os_fd, l->buffer, sizeof l->buffer);
     if (got < 0)
         return errno;
     l->start = l->cookie;
@@ -48,16 +44,16 @@ static int listing_seek(kvw_listing *l, int os_fd, uint64_t cookie)
         return 0;
     if (cookie != 0 && l->filled > 0) {
         uint64_t here = l->start;
-        for (size_t at = 0; at < l->filled; at += ((entry *)(void *)(l->buffer + at))->bytes) {
+        for (size_t at = 0; at < l->filled; at += ((kvw_os_entry *)(void *)(l->buffer + at))->bytes) {
             if (here == cookie) {
                 l->at = at;
                 l->cookie = cookie;
                 return 0;
             }
-            here = (uint64_t)((entry *)(void *)(l->buffer + at))->next;
+            here = (uint64_t)((kvw_os_entry *)(void *)(l->buffer + at))->next;
         }
     }
-    if (kvw_os_lseek(os_fd, (off_t)cookie, SEEK_SET) < 0)
+    if (kvw_os_list_from(&l->stream, os_fd, cookie) < 0)
         return errno;
     l->cookie = cookie;
     l->at = l->filled = 0;
@@ -76,6 +72,7 @@ static uint32_t listing_of(kvw_host *host, kvw_descriptor *d)
         return WASI_ENOMEM;
     l->start = l->cookie = 0;
     l->at = l->filled = 0;
+    l->stream = NULL;
     l->own_inode = st.st_ino;
     l->root = false;
     for (uint32_t i = 0; i < host->roots; i++)
@@ -84,7 +81,7 @@ static uint32_t listing_of(kvw_host *host, kvw_descriptor *d)
     return WASI_OK;
 }
 
-static uint32_t filetype_of_entry(int os_fd, const entry *e)
+static uint32_t filetype_of_entry(int os_fd, const kvw_os_entry *e)
 {
     struct stat st;
     switch (e->type) {
@@ -110,7 +107,7 @@ static uint32_t filetype_of_entry(int os_fd, const entry *e)
 }
 
 /* Append the entry, cut short at the end of the guest's buffer. */
-static void put_entry(const kvw_listing *l, int os_fd, const entry *e, uint8_t *buffer, uint32_t capacity,
+static void put_entry(const kvw_listing *l, int os_fd, const kvw_os_entry *e, uint8_t *buffer, uint32_t capacity,
                       uint32_t *used)
 {
     uint8_t head[WASI_DIRENT_SIZE] = {0};
@@ -157,7 +154,7 @@ uint32_t kvw_fd_readdir(kvw_host *host, const kvw_memory *memory, const wasmtime
             if (os_error || l->filled == 0)
                 break;
         }
-        const entry *e = (const entry *)(const void *)(l->buffer + l->at);
+        const kvw_os_entry *e = (const kvw_os_entry *)(const void *)(l->buffer + l->at);
         uint32_t whole = WASI_DIRENT_SIZE + (uint32_t)strlen(e->name);
         bool fits = whole <= capacity - used;
         put_entry(l, d->os_fd, e, buffer, capacity, &used);

@@ -16,7 +16,7 @@ static uint64_t nanoseconds(struct timespec time)
 void kvw_store_filestat(uint8_t *to, const struct stat *st)
 {
     memset(to, 0, WASI_FILESTAT_SIZE);
-    kvw_store64(to, st->st_dev);
+    kvw_store64(to, (uint64_t)st->st_dev);
     kvw_store64(to + 8, st->st_ino);
     to[16] = (uint8_t)kvw_filetype_of_mode(st->st_mode);
     kvw_store64(to + 24, st->st_nlink);
@@ -209,8 +209,6 @@ uint32_t kvw_fd_fdstat_set_rights(kvw_host *host, const kvw_memory *memory, cons
 
 uint32_t kvw_fd_advise(kvw_host *host, const kvw_memory *memory, const wasmtime_val_raw_t *a)
 {
-    static const int advices[] = {POSIX_FADV_NORMAL,   POSIX_FADV_SEQUENTIAL, POSIX_FADV_RANDOM,
-                                  POSIX_FADV_WILLNEED, POSIX_FADV_DONTNEED,   POSIX_FADV_NOREUSE};
     (void)memory;
     kvw_descriptor *d = kvw_descriptor_of(host, kvw_u32(a));
     uint32_t advice = kvw_u32(a + 3);
@@ -219,12 +217,12 @@ uint32_t kvw_fd_advise(kvw_host *host, const kvw_memory *memory, const wasmtime_
     uint32_t error = kvw_may(d, 0, WASI_RIGHT_FD_ADVISE);
     if (error)
         return error;
-    if (advice >= sizeof advices / sizeof *advices || kvw_u64(a + 1) > INT64_MAX ||
+    if (advice > WASI_ADVICE_MAX || kvw_u64(a + 1) > INT64_MAX ||
         kvw_u64(a + 2) > INT64_MAX)
         return WASI_EINVAL;
     if (d->os_fd < 0)
         return WASI_ESPIPE;
-    return kvw_os_fadvise(d->os_fd, a[1].i64, a[2].i64, advices[advice]) < 0 ? kvw_errno(errno) : WASI_OK;
+    return kvw_os_fadvise(d->os_fd, a[1].i64, a[2].i64, advice) < 0 ? kvw_errno(errno) : WASI_OK;
 }
 
 uint32_t kvw_fd_allocate(kvw_host *host, const kvw_memory *memory, const wasmtime_val_raw_t *a)

@@ -5,7 +5,11 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#ifdef __APPLE__
+#include <sys/mount.h>
+#else
 #include <sys/vfs.h>
+#endif
 
 #include "fault.h"
 #include "os.h"
@@ -151,6 +155,12 @@ void kvw_file_unpark(kvw_host *host)
 /* Network, FUSE and stacked file systems do not promise that mappings and system calls see one page cache. */
 bool kvw_file_is_coherent(int os_fd)
 {
+    struct statfs fs;
+    if (fstatfs(os_fd, &fs) < 0)
+        return false;
+#ifdef __APPLE__
+    return !strcmp(fs.f_fstypename, "apfs") || !strcmp(fs.f_fstypename, "hfs");
+#else
     static const unsigned long incoherent[] = {
         0x6969,     /* NFS */
         0xff534d42, /* CIFS */
@@ -164,13 +174,11 @@ bool kvw_file_is_coherent(int os_fd)
         0x47504653, /* GPFS */
         0x0bd00bd0, /* Lustre */
     };
-    struct statfs fs;
-    if (fstatfs(os_fd, &fs) < 0)
-        return false;
     for (size_t i = 0; i < sizeof incoherent / sizeof *incoherent; i++)
         if ((unsigned long)(unsigned)fs.f_type == incoherent[i])
             return false;
     return true;
+#endif
 }
 
 /* Map at least `end` bytes. False: the file stays unmapped for good. */
@@ -188,7 +196,9 @@ static bool map(kvw_file *file, int os_fd, uint64_t end, bool writable)
         file->unmappable = true;
         return false;
     }
+#ifdef MADV_DONTFORK
     madvise(window, (size_t)length, MADV_DONTFORK);
+#endif
     file->window = window;
     file->window_length = (size_t)length;
     file->window_writable = writable;

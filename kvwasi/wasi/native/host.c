@@ -78,7 +78,7 @@ int kvw_host_preopen(kvw_host *host, const char *host_path, const char *guest_pa
     struct stat st;
     int os_fd = open(host_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (os_fd < 0 && errno == EACCES) /* may be entered, if not listed */
-        os_fd = open(host_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        os_fd = open(host_path, KVW_O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (os_fd < 0)
         return errno;
     char *name = strdup(guest_path);

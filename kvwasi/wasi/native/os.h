@@ -1,21 +1,71 @@
-/* The OS's calls that the data plane makes often: the C library's, or on x86-64 Linux the bare instruction,
- * which is no point of thread cancellation and can be followed by a refill of the processor's return stack
- * (os.c says why). Each behaves like the C library's function of its name: -1 and errno. */
+/* The OS's calls. On Linux those that the data plane makes often are the C library's, or on x86-64 the bare
+ * instruction, which is no point of thread cancellation and can be followed by a refill of the processor's return
+ * stack (os.c says why). Each behaves like the C library's function of its name: -1 and errno.
+ *
+ * This is the one place where it matters which system it is: what Linux has beyond POSIX is made of POSIX's means
+ * elsewhere (os_posix.c), and on Linux, too, when it is built with KVW_PORTABLE, so that it can be tested there. */
 #ifndef KVW_OS_H
 #define KVW_OS_H
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
+#include <poll.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
+#if defined(__linux__) && !defined(KVW_PORTABLE)
+#define KVW_OS_LINUX 1
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#ifndef RWF_DSYNC /* older headers lack them */
+#define RWF_DSYNC 0x2
+#define RWF_SYNC 0x4
+#endif
+#ifndef RWF_NOAPPEND
+#define RWF_NOAPPEND 0x20
+#endif
+#else
+#define KVW_OS_LINUX 0
+#include "os_posix.h"
+#endif
+
+#ifdef __APPLE__ /* has them under the names that they had before POSIX */
+#define st_atim st_atimespec
+#define st_mtim st_mtimespec
+#define st_ctim st_ctimespec
+#endif
+
+/* Opens a directory to go through it, which needs no right to list it. On Linux also anything else, to stat it. */
+#if KVW_OS_LINUX
+#define KVW_O_PATH O_PATH
+#elif defined(O_SEARCH)
+#define KVW_O_PATH O_SEARCH
+#else
+#define KVW_O_PATH O_DIRECTORY
+#endif
+
+/* How far a write is on disk when it returns, and that its place counts although the descriptor appends. */
+#define KVW_OS_DSYNC 1u
+#define KVW_OS_SYNC 2u
+#define KVW_OS_NOAPPEND 4u
+
+/* An entry of a directory, as getdents64(2) has it; no header declares it. */
+typedef struct kvw_os_entry {
+    uint64_t inode;
+    int64_t next;   /* the cookie of the entry behind */
+    uint16_t bytes; /* of this one */
+    uint8_t type;   /* DT_* */
+    char name[];
+} kvw_os_entry;
+
 /* The sanitizers check what the C library's functions are given. */
-#if defined(__linux__) && defined(__x86_64__) && defined(__LP64__) && !defined(__SANITIZE_ADDRESS__)
+#if KVW_OS_LINUX && defined(__x86_64__) && defined(__LP64__) && !defined(__SANITIZE_ADDRESS__)
 #define KVW_OS_BARE 1
 #else
 #define KVW_OS_BARE 0
@@ -128,7 +178,11 @@ static inline int kvw_os_ftruncate(int fd, off_t size)
 }
 static inline int kvw_os_fallocate(int fd, off_t offset, off_t length)
 {
+#if KVW_OS_LINUX
     KVW_OS_CALL(int, fallocate(fd, 0, offset, length), SYS_fallocate, fd, 0, offset, length);
+#else
+    return kvw_posix_fallocate(fd, offset, length);
+#endif
 }
 static inline int kvw_os_futimens(int fd, const struct timespec *times)
 {
@@ -142,11 +196,56 @@ static inline ssize_t kvw_os_readlinkat(int directory, const char *path, char *t
 {
     KVW_OS_CALL(ssize_t, readlinkat(directory, path, to, size), SYS_readlinkat, directory, path, to, size);
 }
-/* posix_fadvise with its errno in errno. */
-static inline int kvw_os_fadvise(int fd, off_t offset, off_t length, int advice)
+/* posix_fadvise with its errno in errno; `advice` is one of preview1's. Where there is no such call it is only advice. */
+static inline int kvw_os_fadvise(int fd, off_t offset, off_t length, uint32_t advice)
 {
-    KVW_OS_CALL(int, (errno = posix_fadvise(fd, offset, length, advice)) ? -1 : 0, SYS_fadvise64, fd, offset,
-                length, advice);
+#ifdef POSIX_FADV_NORMAL
+    static const int advices[] = {POSIX_FADV_NORMAL,   POSIX_FADV_SEQUENTIAL, POSIX_FADV_RANDOM,
+                                  POSIX_FADV_WILLNEED, POSIX_FADV_DONTNEED,   POSIX_FADV_NOREUSE};
+    KVW_OS_CALL(int, (errno = posix_fadvise(fd, offset, length, advices[advice])) ? -1 : 0, SYS_fadvise64, fd, offset,
+                length, advices[advice]);
+#else
+    (void)fd;
+    (void)offset;
+    (void)length;
+    (void)advice;
+    return 0;
+#endif
+}
+
+/* On disk: the bytes and what is needed to find them, or all that is known of the file. */
+static inline int kvw_os_datasync(int fd)
+{
+#if KVW_OS_LINUX
+    return fdatasync(fd);
+#else
+    return kvw_posix_sync(fd);
+#endif
+}
+static inline int kvw_os_sync(int fd)
+{
+#if KVW_OS_LINUX
+    return fsync(fd);
+#else
+    return kvw_posix_sync(fd);
+#endif
+}
+
+/* Write at `offset`, or where the descriptor stands (-1), with KVW_OS_* flags. */
+static inline ssize_t kvw_os_pwritev_with(int fd, const struct iovec *parts, int count, off_t offset, uint32_t flags)
+{
+#if KVW_OS_LINUX
+    const int sync = flags & KVW_OS_SYNC ? RWF_SYNC : flags & KVW_OS_DSYNC ? RWF_DSYNC : 0;
+    const int place = flags & KVW_OS_NOAPPEND ? RWF_NOAPPEND : 0;
+    ssize_t result = pwritev2(fd, parts, count, offset, sync | place);
+    /* Before Linux 6.9 a positioned write to an O_APPEND descriptor appends. */
+    if (result < 0 && errno == EOPNOTSUPP && place)
+        result = pwritev2(fd, parts, count, offset, sync);
+    return result;
+#else /* a positioned write does not append, says POSIX */
+    ssize_t result = offset < 0 ? writev(fd, parts, count) : pwritev(fd, parts, count, offset);
+    return result > 0 && flags & (KVW_OS_DSYNC | KVW_OS_SYNC) && kvw_posix_sync(fd) < 0 ? -1 : result;
+#endif
 }
 
 /* Begin to write dirty pages to the device, without waiting for any (but for room in its queue). What fails the next fdatasync
@@ -164,16 +263,86 @@ static inline int kvw_os_openat(int directory, const char *path, int flags, mode
 {
     KVW_OS_CALL(int, openat(directory, path, flags, mode), SYS_openat, directory, path, flags, mode);
 }
-/* openat2 has no function in most C libraries. */
-static inline int kvw_os_openat2(int directory, const char *path, const struct open_how *how)
+/* openat2, which has no function in most C libraries, beneath `directory`. ENOSYS where there is none. */
+static inline int kvw_os_open_beneath(int directory, const char *path, int flags, mode_t mode)
 {
-    KVW_OS_CALL(int, (int)syscall(SYS_openat2, directory, path, how, sizeof *how), SYS_openat2, directory,
-                path, how, sizeof *how);
+#if KVW_OS_LINUX
+    struct open_how how = {
+        .flags = (uint64_t)(unsigned)flags,
+        .mode = flags & O_CREAT ? mode : 0,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+    };
+    KVW_OS_CALL(int, (int)syscall(SYS_openat2, directory, path, &how, sizeof how), SYS_openat2, directory, path, &how,
+                sizeof how);
+#else
+    (void)directory;
+    (void)path;
+    (void)flags;
+    (void)mode;
+    errno = ENOSYS;
+    return -1;
+#endif
 }
-static inline ssize_t kvw_os_getdents(int fd, void *to, size_t size)
+
+/* The times of what was opened with KVW_O_PATH; only for Linux. EINVAL: not before 5.8. */
+static inline int kvw_os_path_utimens(int fd, const struct timespec *times)
 {
+#if KVW_OS_LINUX
+    return kvw_os_utimensat(fd, "", times, AT_EMPTY_PATH);
+#else
+    return kvw_os_futimens(fd, times);
+#endif
+}
+
+/* List the open directory `fd`: whole kvw_os_entry from where the last call ended; 0 bytes at the end. `stream`, at first NULL,
+ * is the listing's own and ends with kvw_os_list_end. */
+static inline ssize_t kvw_os_list(void **stream, int fd, void *to, size_t size)
+{
+#if KVW_OS_LINUX
+    (void)stream;
     KVW_OS_CALL(ssize_t, syscall(SYS_getdents64, fd, to, size), SYS_getdents64, fd, to, size, 0);
+#else
+    return kvw_posix_list(stream, fd, to, size);
+#endif
 }
+/* Go on with the entry that `cookie` names; 0: with the first. */
+static inline int kvw_os_list_from(void **stream, int fd, uint64_t cookie)
+{
+#if KVW_OS_LINUX
+    (void)stream;
+    return kvw_os_lseek(fd, (off_t)cookie, SEEK_SET) < 0 ? -1 : 0;
+#else
+    return kvw_posix_list_from(stream, fd, cookie);
+#endif
+}
+static inline void kvw_os_list_end(void *stream)
+{
+#if KVW_OS_LINUX
+    (void)stream;
+#else
+    kvw_posix_list_end(stream);
+#endif
+}
+
+/* `timeout` NULL: for ever. */
+static inline int kvw_os_poll(struct pollfd *fds, uint32_t count, const struct timespec *timeout)
+{
+#if KVW_OS_LINUX
+    return ppoll(fds, count, timeout, NULL);
+#else
+    return kvw_posix_poll(fds, count, timeout);
+#endif
+}
+
+static inline int kvw_os_accept(int fd, bool nonblocking)
+{
+#if KVW_OS_LINUX
+    return accept4(fd, NULL, NULL, SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0));
+#else
+    return kvw_posix_accept(fd, nonblocking);
+#endif
+}
+
 static inline int kvw_os_mkdirat(int directory, const char *path, mode_t mode)
 {
     KVW_OS_CALL(int, mkdirat(directory, path, mode), SYS_mkdirat, directory, path, mode, 0);

@@ -78,23 +78,6 @@ uint32_t kvw_path_unlink_file(kvw_host *host, const kvw_memory *memory, const wa
     return error ? error : on_name(host, &t, kvw_storage_unlink);
 }
 
-/* stat what `path` names. 0 or an errno. */
-static int stat_beneath(kvw_host *host, int directory, const char *path, bool follow, struct stat *st)
-{
-    if (kvw_is_plain(path)) { /* one component that is not followed cannot lead out */
-        if (kvw_os_fstatat(directory, path, st, AT_SYMLINK_NOFOLLOW) < 0)
-            return errno;
-        if (!follow || !S_ISLNK(st->st_mode))
-            return 0;
-    }
-    int fd = kvw_open_beneath(host, directory, path, O_PATH | (follow ? 0 : O_NOFOLLOW), 0);
-    if (fd < 0)
-        return -fd;
-    int error = kvw_os_fstat(fd, st) < 0 ? errno : 0;
-    kvw_os_close(fd);
-    return error;
-}
-
 uint32_t kvw_path_filestat_get(kvw_host *host, const kvw_memory *memory, const wasmtime_val_raw_t *a)
 {
     target t;
@@ -108,21 +91,22 @@ uint32_t kvw_path_filestat_get(kvw_host *host, const kvw_memory *memory, const w
     if (lookup & ~WASI_LOOKUP_FOLLOW)
         return WASI_EINVAL;
     struct stat st;
-    int os_error = stat_beneath(host, t.d->os_fd, t.path, lookup, &st);
+    int os_error = kvw_stat_beneath(host, t.d->os_fd, t.path, lookup, &st);
     kvw_file *file = os_error || !host->files_behind ? NULL : kvw_file_find(host, &st);
     if (file && file->mtime_behind) {
         kvw_file_settle(file);
-        os_error = stat_beneath(host, t.d->os_fd, t.path, lookup, &st);
+        os_error = kvw_stat_beneath(host, t.d->os_fd, t.path, lookup, &st);
     }
     if (!os_error)
         kvw_store_filestat(result, &st);
     return kvw_errno(os_error);
 }
 
-/* utimensat of an O_PATH descriptor; Linux before 5.8 knows no AT_EMPTY_PATH here. */
-static int set_times_of(int fd, const struct timespec times[2])
+/* Of what was opened with KVW_O_PATH. */
+static int set_times_of(int fd, const char *name, void *times)
 {
-    if (kvw_os_utimensat(fd, "", times, AT_EMPTY_PATH) == 0)
+    (void)name;
+    if (kvw_os_path_utimens(fd, times) == 0)
         return 0;
     if (errno != EINVAL)
         return errno;
@@ -131,8 +115,13 @@ static int set_times_of(int fd, const struct timespec times[2])
     return kvw_os_utimensat(AT_FDCWD, proc, times, 0) < 0 ? errno : 0;
 }
 
+static int set_times_at(int directory, const char *name, void *times)
+{
+    return kvw_os_utimensat(directory, name, times, AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
+}
+
 static int set_times_beneath(kvw_host *host, int directory, char *path, bool follow,
-                             const struct timespec times[2])
+                             struct timespec times[2])
 {
     if (!follow) {
         kvw_place place;
@@ -140,17 +129,12 @@ static int set_times_beneath(kvw_host *host, int directory, char *path, bool fol
         if (error)
             return error;
         if (place.plain)
-            error = kvw_os_utimensat(place.directory, place.name, times, AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
+            error = set_times_at(place.directory, place.name, times);
         kvw_place_release(&place);
         if (place.plain)
             return error;
     }
-    int fd = kvw_open_beneath(host, directory, path, O_PATH | (follow ? 0 : O_NOFOLLOW), 0);
-    if (fd < 0)
-        return -fd;
-    int error = set_times_of(fd, times);
-    kvw_os_close(fd);
-    return error;
+    return kvw_act_beneath(host, directory, path, follow, set_times_at, set_times_of, times);
 }
 
 uint32_t kvw_path_filestat_set_times(kvw_host *host, const kvw_memory *memory, const wasmtime_val_raw_t *a)
@@ -166,7 +150,7 @@ uint32_t kvw_path_filestat_set_times(kvw_host *host, const kvw_memory *memory, c
     /* What is written through a window has its time before, not after, the one that is set here. */
     struct stat st;
     bool follow = kvw_u32(a + 1);
-    if (host->files_behind && stat_beneath(host, t.d->os_fd, t.path, follow, &st) == 0) {
+    if (host->files_behind && kvw_stat_beneath(host, t.d->os_fd, t.path, follow, &st) == 0) {
         kvw_file *file = kvw_file_find(host, &st);
         if (file)
             kvw_file_settle(file);
@@ -181,7 +165,7 @@ static int taken_name(kvw_host *host, const target *t, const kvw_place *place, i
     struct stat st;
     if (error != EEXIST || place->plain)
         return error;
-    return stat_beneath(host, t->d->os_fd, t->path, true, &st) == ENOTDIR ? ENOTDIR : error;
+    return kvw_stat_beneath(host, t->d->os_fd, t->path, true, &st) == ENOTDIR ? ENOTDIR : error;
 }
 
 /* The old name of a link: WASI follows no last component, and a trailing slash would make linkat follow
@@ -195,7 +179,7 @@ static int link_beneath(kvw_host *host, target *from, target *to)
         return error;
     if (!old_place.plain) {
         struct stat st;
-        error = stat_beneath(host, from->d->os_fd, from->path, false, &st);
+        error = kvw_stat_beneath(host, from->d->os_fd, from->path, false, &st);
         error = error ? error : S_ISDIR(st.st_mode) ? EPERM : ENOTDIR;
     } else {
         error = kvw_place_of(host, to->d->os_fd, to->path, &new_place);
@@ -295,7 +279,7 @@ uint32_t kvw_path_readlink(kvw_host *host, const kvw_memory *memory, const wasmt
         os_error = length < 0 ? errno : 0;
     } else { /* what a trailing slash leads to is a directory, or an error */
         struct stat st;
-        os_error = stat_beneath(host, t.d->os_fd, t.path, false, &st);
+        os_error = kvw_stat_beneath(host, t.d->os_fd, t.path, false, &st);
         os_error = os_error ? os_error : EINVAL;
     }
     kvw_place_release(&place);

@@ -53,13 +53,12 @@ static uint32_t check_read_only(kvw_host *host, request *r)
     bool write = (r->access & KVW_ACCESS_WRITE) || (r->flags & O_TRUNC);
     if (!write && !(r->flags & O_CREAT))
         return WASI_OK;
-    int nofollow = r->flags & (O_NOFOLLOW | O_EXCL) ? O_NOFOLLOW : 0;
-    int fd = kvw_open_beneath(host, r->directory->os_fd, r->path, O_PATH | nofollow, 0);
-    if (fd < 0)
-        return fd == -ENOENT && (r->flags & O_CREAT) ? WASI_EROFS : kvw_errno(-fd);
+    bool nofollow = r->flags & (O_NOFOLLOW | O_EXCL);
     struct stat st;
-    bool directory = kvw_os_fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
-    kvw_os_close(fd);
+    int error = kvw_stat_beneath(host, r->directory->os_fd, r->path, !nofollow, &st);
+    if (error)
+        return error == ENOENT && (r->flags & O_CREAT) ? WASI_EROFS : kvw_errno(error);
+    bool directory = S_ISDIR(st.st_mode);
     if ((r->flags & O_CREAT) && (r->flags & O_EXCL))
         return WASI_EEXIST;
     if (write)

@@ -1,11 +1,11 @@
 /* poll_oneoff over poll(2). */
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <time.h>
 
 #include "host.h"
+#include "os.h"
 
 typedef struct waiting {
     const uint8_t *subscriptions; /* a copy, which the guest cannot change */
@@ -77,7 +77,7 @@ static int wait_for(waiting *w, uint64_t first, bool ready)
         bool forever = !ready && first == UINT64_MAX;
         if (left > (uint64_t)INT64_MAX)
             timeout.tv_sec = INT32_MAX;
-        int answer = ppoll(w->fds, w->count, forever ? NULL : &timeout, NULL);
+        int answer = kvw_os_poll(w->fds, w->count, forever ? NULL : &timeout);
         if (answer < 0)
             return errno;
         if (answer > 0 || ready || clock_now(CLOCK_MONOTONIC) >= first)

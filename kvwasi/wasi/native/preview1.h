@@ -156,6 +156,7 @@ typedef enum wasi_errno {
 #define WASI_O_TRUNC 8u
 #define WASI_O_FLAGS_ALL 15u
 #define WASI_LOOKUP_FOLLOW 1u
+#define WASI_ADVICE_MAX 5u /* normal, sequential, random, willneed, dontneed, noreuse */
 #define WASI_TIME_ATIM 1u
 #define WASI_TIME_ATIM_NOW 2u
 #define WASI_TIME_MTIM 4u

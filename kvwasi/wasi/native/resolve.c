@@ -50,23 +50,13 @@ uint32_t kvw_path_copy(const kvw_memory *memory, uint32_t address, uint32_t leng
     return to[0] == '/' ? WASI_EPERM : WASI_OK;
 }
 
-static int openat2_beneath(int directory, const char *path, int flags, mode_t mode)
-{
-    struct open_how how = {
-        .flags = (uint64_t)(unsigned)flags,
-        .mode = flags & O_CREAT ? mode : 0,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-    };
-    return kvw_os_openat2(directory, path, &how);
-}
-
 bool kvw_has_openat2(void)
 {
     static atomic_int known; /* 0: not asked, 1: yes, 2: no */
     int state = atomic_load(&known);
     if (state == 0) {
         /* Old kernels answer ENOSYS, sandboxes EPERM. */
-        int fd = openat2_beneath(AT_FDCWD, ".", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+        int fd = kvw_os_open_beneath(AT_FDCWD, ".", KVW_O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
         state = fd < 0 && (errno == ENOSYS || errno == EPERM) ? 2 : 1;
         if (fd >= 0)
             kvw_os_close(fd);
@@ -84,6 +74,14 @@ typedef struct walk {
     int links;
     char rest[KVW_PATH_MAX]; /* still to be walked */
 } walk;
+
+/* What is done to the name at its end: `act`, or else it is opened. */
+typedef struct ending {
+    int flags; /* O_NOFOLLOW: not to what a link there leads to */
+    mode_t mode;
+    kvw_act *act;
+    void *context;
+} ending;
 
 static int walk_directory(const walk *w) { return w->depth ? w->stack[w->depth - 1] : w->root; }
 
@@ -113,7 +111,7 @@ static int walk_link(walk *w, const char *name, const char *after)
 /* Enter the directory `name`, or its link. */
 static int walk_enter(walk *w, const char *name, const char *after)
 {
-    int fd = openat(walk_directory(w), name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = openat(walk_directory(w), name, KVW_O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
         int error = errno;
         if (error != ENOTDIR && error != ELOOP)
@@ -130,28 +128,40 @@ static int walk_enter(walk *w, const char *name, const char *after)
     return 0;
 }
 
-/* Open the last component. `*again`: it was a link and the walk goes on. */
-static int walk_last(walk *w, const char *name, int flags, mode_t mode, bool *again)
+static int end_at(const walk *w, const char *name, int flags, const ending *end)
+{
+    if (end->act)
+        return -end->act(walk_directory(w), name, end->context);
+    int fd = openat(walk_directory(w), name, flags | O_CLOEXEC, end->mode);
+    return fd < 0 ? -errno : fd;
+}
+
+/* At the last component. `*again`: it was a link and the walk goes on. */
+static int walk_last(walk *w, const char *name, const ending *end, bool *again)
 {
     *again = false;
-    int fd = openat(walk_directory(w), name, flags | O_NOFOLLOW | O_CLOEXEC, mode);
-    int error = fd < 0 ? errno : 0;
-    if (flags & O_NOFOLLOW)
-        return fd < 0 ? -error : fd;
+    if (end->act) {
+        int linked = end->flags & O_NOFOLLOW ? -EINVAL : walk_link(w, name, "");
+        *again = linked == 0;
+        return linked == -EINVAL ? end_at(w, name, 0, end) : linked;
+    }
+    int fd = end_at(w, name, end->flags | O_NOFOLLOW, end);
+    if (end->flags & O_NOFOLLOW)
+        return fd;
     if (fd >= 0) {
         struct stat st;
-        if (!(flags & O_PATH) || kvw_os_fstat(fd, &st) < 0 || !S_ISLNK(st.st_mode))
+        if (!(end->flags & KVW_O_PATH) || kvw_os_fstat(fd, &st) < 0 || !S_ISLNK(st.st_mode))
             return fd;
         kvw_os_close(fd);
-    } else if ((error != ELOOP && error != ENOTDIR) || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
-        return -error;
+    } else if ((fd != -ELOOP && fd != -ENOTDIR) || (end->flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
+        return fd;
     }
     int linked = walk_link(w, name, "");
     *again = linked == 0;
-    return linked == -EINVAL ? -error : linked;
+    return linked == -EINVAL ? fd : linked;
 }
 
-static int walk_step(walk *w, int flags, mode_t mode, bool *again)
+static int walk_step(walk *w, const ending *end, bool *again)
 {
     char name[KVW_PATH_MAX];
     size_t start = strspn(w->rest, "/");
@@ -168,7 +178,7 @@ static int walk_step(walk *w, int flags, mode_t mode, bool *again)
         kvw_os_close(w->stack[--w->depth]);
     } else if (strcmp(name, ".") != 0 && name[0]) {
         if (last && !slash)
-            return walk_last(w, name, flags, mode, again);
+            return walk_last(w, name, end, again);
         return walk_enter(w, name, slash ? "/." : after);
     }
     if (!last) {
@@ -176,11 +186,10 @@ static int walk_step(walk *w, int flags, mode_t mode, bool *again)
         return 0;
     }
     *again = false;
-    int fd = openat(walk_directory(w), ".", flags | O_CLOEXEC, mode);
-    return fd < 0 ? -errno : fd;
+    return end_at(w, ".", end->flags, end);
 }
 
-static int walk_open(int directory, const char *path, int flags, mode_t mode)
+static int walk_to(int directory, const char *path, const ending *end)
 {
     walk w = {.root = directory};
     memcpy(w.rest, path, strlen(path) + 1);
@@ -188,7 +197,7 @@ static int walk_open(int directory, const char *path, int flags, mode_t mode)
     int result = 0;
     /* Each step takes a component; links, which add some, are bounded. */
     while (again && result >= 0)
-        result = walk_step(&w, flags, mode, &again);
+        result = walk_step(&w, end, &again);
     while (w.depth > 0)
         kvw_os_close(w.stack[--w.depth]);
     return result;
@@ -201,7 +210,7 @@ bool kvw_is_plain(const char *path)
 
 int kvw_open_beneath(const kvw_host *host, int directory, const char *path, int flags, mode_t mode)
 {
-    if (!host->walk_only && !(flags & O_PATH) && kvw_is_plain(path)) {
+    if (!host->walk_only && !(flags & KVW_O_PATH) && kvw_is_plain(path)) {
         /* One component that is not followed cannot lead out, and costs less than what asks for that. */
         int fd = kvw_os_openat(directory, path, flags | O_NOFOLLOW | O_CLOEXEC, mode);
         if (fd >= 0)
@@ -212,14 +221,50 @@ int kvw_open_beneath(const kvw_host *host, int directory, const char *path, int 
     if (!host->walk_only && kvw_has_openat2()) {
         /* EAGAIN: something was renamed meanwhile. A guest that races with itself must not keep us here. */
         for (int i = 0; i < AGAIN_MAX; i++) {
-            int fd = openat2_beneath(directory, path, flags | O_CLOEXEC, mode);
+            int fd = kvw_os_open_beneath(directory, path, flags | O_CLOEXEC, mode);
             if (fd >= 0)
                 return fd;
             if (errno != EAGAIN)
                 return errno == EXDEV ? -EPERM : -errno;
         }
     }
-    return walk_open(directory, path, flags, mode);
+    return walk_to(directory, path, &(ending){.flags = flags, .mode = mode});
+}
+
+/* Where a path is walked, nothing has to be opened for what can be done to a name. */
+int kvw_act_beneath(const kvw_host *host, int directory, const char *path, bool follow, kvw_act *act,
+                    kvw_act *act_on, void *context)
+{
+    const int flags = follow ? 0 : O_NOFOLLOW;
+    if (host->walk_only || !kvw_has_openat2())
+        return -walk_to(directory, path, &(ending){.flags = flags, .act = act, .context = context});
+    int fd = kvw_open_beneath(host, directory, path, KVW_O_PATH | flags, 0);
+    if (fd < 0)
+        return -fd;
+    int error = act_on(fd, NULL, context);
+    kvw_os_close(fd);
+    return error;
+}
+
+static int stat_name(int directory, const char *name, void *context)
+{
+    return kvw_os_fstatat(directory, name, context, AT_SYMLINK_NOFOLLOW) < 0 ? errno : 0;
+}
+
+static int stat_opened(int fd, const char *name, void *context)
+{
+    (void)name;
+    return kvw_os_fstat(fd, context) < 0 ? errno : 0;
+}
+
+int kvw_stat_beneath(const kvw_host *host, int directory, const char *path, bool follow, struct stat *st)
+{
+    if (kvw_is_plain(path)) { /* one component that is not followed cannot lead out */
+        int error = stat_name(directory, path, st);
+        if (error || !follow || !S_ISLNK(st->st_mode))
+            return error;
+    }
+    return kvw_act_beneath(host, directory, path, follow, stat_name, stat_opened, st);
 }
 
 int kvw_place_of(const kvw_host *host, int directory, char *path, kvw_place *place)
@@ -240,7 +285,7 @@ int kvw_place_of(const kvw_host *host, int directory, char *path, kvw_place *pla
     place->directory = directory;
     place->opened = false;
     if (dots && length == 2) { /* the kernel refuses it in any case; whether it leads out is for us to say */
-        int up = kvw_open_beneath(host, directory, path, O_PATH, 0);
+        int up = kvw_open_beneath(host, directory, path, KVW_O_PATH, 0);
         if (up < 0)
             return -up;
         kvw_os_close(up);
@@ -251,7 +296,7 @@ int kvw_place_of(const kvw_host *host, int directory, char *path, kvw_place *pla
     char parent[KVW_PATH_MAX];
     memcpy(parent, path, start);
     parent[start] = 0;
-    int fd = kvw_open_beneath(host, directory, parent, O_PATH | O_DIRECTORY, 0);
+    int fd = kvw_open_beneath(host, directory, parent, KVW_O_PATH | O_DIRECTORY, 0);
     place->directory = fd;
     return fd < 0 ? -fd : 0;
 }

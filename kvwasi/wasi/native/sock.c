@@ -4,12 +4,15 @@
 #include <unistd.h>
 
 #include "host.h"
+#include "os.h"
 
 #define RECV_PEEK 1u
 #define RECV_WAITALL 2u
 #define RECV_DATA_TRUNCATED 1u
 #define SHUT_READ 1u
 #define SHUT_WRITE 2u
+
+typedef __typeof__(((struct msghdr *)0)->msg_iovlen) part_count; /* size_t in Linux, int in POSIX */
 
 static uint32_t socket_of(kvw_host *host, uint32_t fd, uint32_t access, uint64_t right, kvw_descriptor **d)
 {
@@ -52,7 +55,7 @@ uint32_t kvw_sock_accept(kvw_host *host, const kvw_memory *memory, const wasmtim
         return WASI_EINVAL;
     kvw_descriptor connection = {.access = KVW_ACCESS_READ | KVW_ACCESS_WRITE, .rights = WASI_RIGHTS_ALL};
     connection.flags = (uint16_t)flags;
-    connection.os_fd = accept4(d->os_fd, NULL, NULL, SOCK_CLOEXEC | (flags ? SOCK_NONBLOCK : 0));
+    connection.os_fd = kvw_os_accept(d->os_fd, flags);
     if (connection.os_fd < 0)
         return kvw_errno(errno);
     uint32_t fd;
@@ -81,7 +84,7 @@ uint32_t kvw_sock_recv(kvw_host *host, const kvw_memory *memory, const wasmtime_
         return WASI_EFAULT;
     if (flags & ~(RECV_PEEK | RECV_WAITALL))
         return WASI_EINVAL;
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = kvw_u32(a + 2)};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = (part_count)kvw_u32(a + 2)};
     ssize_t got = recvmsg(d->os_fd, &message,
                           (flags & RECV_PEEK ? MSG_PEEK : 0) | (flags & RECV_WAITALL ? MSG_WAITALL : 0));
     if (got < 0)
@@ -106,7 +109,7 @@ uint32_t kvw_sock_send(kvw_host *host, const kvw_memory *memory, const wasmtime_
         return WASI_EFAULT;
     if (kvw_u32(a + 3)) /* no flags are defined */
         return WASI_EINVAL;
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = kvw_u32(a + 2)};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = (part_count)kvw_u32(a + 2)};
     ssize_t put = sendmsg(d->os_fd, &message, MSG_NOSIGNAL);
     if (put < 0)
         return kvw_errno(errno);

@@ -5,17 +5,6 @@
 
 #include "os.h"
 
-/* Linux; older headers lack them */
-#ifndef RWF_DSYNC
-#define RWF_DSYNC 0x2
-#endif
-#ifndef RWF_SYNC
-#define RWF_SYNC 0x4
-#endif
-#ifndef RWF_NOAPPEND
-#define RWF_NOAPPEND 0x20
-#endif
-
 static ssize_t result_of(ssize_t result) { return result < 0 ? -errno : result; }
 
 static ssize_t read_parts(int os_fd, const struct iovec *parts, int count, uint64_t offset)
@@ -31,16 +20,10 @@ static ssize_t read_parts(int os_fd, const struct iovec *parts, int count, uint6
 static ssize_t write_parts(int os_fd, const struct iovec *parts, int count, uint64_t offset, uint32_t flags)
 {
     if (flags) {
-        int rwf = (flags & WASI_FD_SYNC      ? RWF_SYNC
-                   : (flags & WASI_FD_DSYNC) ? RWF_DSYNC
-                                             : 0) |
-                  (flags & WASI_FD_APPEND ? RWF_NOAPPEND : 0);
+        uint32_t how = (flags & WASI_FD_SYNC ? KVW_OS_SYNC : flags & WASI_FD_DSYNC ? KVW_OS_DSYNC : 0) |
+                       (flags & WASI_FD_APPEND ? KVW_OS_NOAPPEND : 0);
         off_t at = offset == KVW_AT_POSITION ? -1 : (off_t)offset;
-        ssize_t result = pwritev2(os_fd, parts, count, at, rwf);
-        /* Before Linux 6.9 a positioned write to an O_APPEND descriptor appends. */
-        if (result < 0 && errno == EOPNOTSUPP && (rwf & RWF_NOAPPEND))
-            result = pwritev2(os_fd, parts, count, at, rwf & ~RWF_NOAPPEND);
-        return result_of(result);
+        return result_of(kvw_os_pwritev_with(os_fd, parts, count, at, how));
     }
     if (offset == KVW_AT_POSITION)
         return result_of(count == 1 ? kvw_os_write(os_fd, parts->iov_base, parts->iov_len)
@@ -142,7 +125,7 @@ int kvw_storage_sync(kvw_host *host, int os_fd, bool data_only)
 {
     kvw_storage_call call = {.operation = data_only ? KVW_STORAGE_DATASYNC : KVW_STORAGE_SYNC,
                              .os_fd = os_fd};
-    HOOKED(host, &call, data_only ? fdatasync(os_fd) : fsync(os_fd));
+    HOOKED(host, &call, data_only ? kvw_os_datasync(os_fd) : kvw_os_sync(os_fd));
 }
 
 int kvw_storage_close(kvw_host *host, int os_fd)
