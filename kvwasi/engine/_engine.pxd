@@ -176,9 +176,15 @@ cdef extern from "verbs.h" nogil:
     int kve_get_many(kve_session *, uint32_t table, const void *keys, uint32_t bytes, uint32_t count, uint32_t view,
                      const kv_value_ref **, kve_failure *)
     int kve_count(kve_session *, uint32_t table, uint32_t view, uint64_t *, kve_failure *)
-    int kve_put(kve_session *, uint32_t table, const void *key, uint32_t key_length, const void *value,
-                uint32_t value_length, uint32_t flags, kve_failure *)
-    int kve_delete(kve_session *, uint32_t table, const void *key, uint32_t key_length, uint32_t flags, kve_failure *)
+    ctypedef struct kve_write:
+        const void *key
+        const void *value
+        uint32_t key_length
+        uint32_t value_length
+        uint32_t table
+        uint32_t flags
+        bint remove
+    int kve_apply(kve_session *, const kve_write *, kve_failure *)
     int kve_put_many(kve_session *, uint64_t transaction, uint32_t table, const void *entries, uint32_t bytes,
                      uint32_t count, kve_failure *)
     int kve_cursor_open(kve_session *, uint32_t table, const kve_range *, uint32_t view, uint32_t *handle, kve_failure *)
@@ -190,10 +196,7 @@ cdef extern from "verbs.h" nogil:
     int kve_read(kve_session *, const kv_value_ref *, void *to, kve_failure *)
     int kve_verify(const kv_value_ref *, const void *value, kve_failure *)
     int kve_read_large(kve_session *, const kv_value_ref *, void *to, kve_failure *)
-    int kve_put_commit(kve_session *, uint64_t thread, bint turn, uint32_t table, const void *key, uint32_t key_length,
-                       const void *value, uint32_t value_length, uint32_t flags, kve_failure *)
-    int kve_delete_commit(kve_session *, uint64_t thread, bint turn, uint32_t table, const void *key,
-                          uint32_t key_length, uint32_t flags, kve_failure *)
+    int kve_write_commit(kve_session *, uint64_t thread, bint turn, const kve_write *, kve_failure *)
     int kve_txn_begin(kve_session *, uint64_t *transaction, kve_failure *)
     int kve_txn_commit(kve_session *, uint64_t transaction, bint durable, kve_failure *)
     int kve_txn_rollback(kve_session *, uint64_t transaction, kve_failure *)
@@ -280,8 +283,9 @@ cdef class Verbs(Reads):
     cdef int store(self, object key, object value, uint32_t flags) except -1
     cdef int store_bytes(self, const char *key, Py_ssize_t key_length, const char *value, Py_ssize_t value_length,
                          uint32_t flags) except -1
-    cdef int store_outside(self, const char *key, uint32_t key_length, const char *value, uint32_t value_length,
-                           uint32_t flags) except -1
+    cdef int apply(self, kve_write *write) except -1
+    cdef int apply_inside(self, kve_write *write, kve_failure *failure) except -1
+    cdef int apply_outside(self, kve_write *write, kve_failure *failure) except -1
     cdef int store_large(self, const char *key, uint32_t key_length, const char *value, uint32_t value_length,
                          uint32_t flags) except -1
     cdef int remove(self, object key) except -1

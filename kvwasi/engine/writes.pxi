@@ -47,64 +47,81 @@ cdef class Verbs(Reads):
     cdef int store_bytes(self, const char *key, Py_ssize_t key_length, const char *value, Py_ssize_t value_length,
                          uint32_t flags) except -1:
         """The same, of bytes that stay where they are."""
-        cdef kve_failure failure
-        cdef uint32_t length = <uint32_t>value_length
-        cdef bint throttle
-        cdef int status
+        cdef kve_write write
         _check_key(key_length)
         if value_length > KV_VALUE_MAX:
             raise _status.error(KV_VALUE_TOO_LARGE, "", 0, 0, 0, "")
         if self.name is not None and (self.table == NO_TABLE or self.seen != self.of.undone):
             self.need_table()
         if value_length > KV_INLINE_MAX:
-            return self.store_large(key, <uint32_t>key_length, value, length, flags) == KV_OK
-        if self.transaction == 0:
-            return self.store_outside(key, <uint32_t>key_length, value, length, flags) == KV_OK
+            return self.store_large(key, <uint32_t>key_length, value, <uint32_t>value_length, flags) == KV_OK
+        write.remove = False
+        write.key = key
+        write.key_length = <uint32_t>key_length
+        write.value = value
+        write.value_length = <uint32_t>value_length
+        write.flags = flags | self.flags
+        return self.apply(&write) == KV_OK
+
+    cdef int apply(self, kve_write *write) except -1:
+        """Make a write, in the open transaction or as a commit of its own: KV_OK, KV_EXISTS or KV_NOT_FOUND."""
+        cdef kve_failure failure
+        cdef int status
+        memset(&failure, 0, sizeof(failure))
+        if self.transaction != 0:
+            status = self.apply_inside(write, &failure)
+        else:
+            status = self.apply_outside(write, &failure)
+        if status == KV_OK or status == KV_EXISTS or status == KV_NOT_FOUND:
+            return status
+        if write.remove and self.is_empty(status):
+            return KV_NOT_FOUND
+        raise self._session.error(status, &failure)
+
+    cdef int apply_inside(self, kve_write *write, kve_failure *failure) except -1:
+        cdef bint throttle
+        cdef int status
         self.enter()
-        status = kve_put(self.c, self.table, key, <uint32_t>key_length, value, length, flags | self.flags, &failure)
+        write.table = self.table
+        status = kve_apply(self.c, write, failure)
         throttle = kve_wants_throttle(self.c)
         kve_unlock(self.c)
         if throttle:
             with nogil:
                 kve_throttle(self.c)
-        if status != KV_OK and status != KV_EXISTS:
-            raise self._session.error(status, &failure)
-        return status == KV_OK
+        return status
 
-    cdef int store_outside(self, const char *key, uint32_t key_length, const char *value, uint32_t value_length,
-                           uint32_t flags) except -1:
-        """A put that is its own commit: KV_OK or KV_EXISTS."""
-        cdef kve_failure failure
+    cdef int apply_outside(self, kve_write *write, kve_failure *failure) except -1:
         cdef uint64_t thread = PyThread_get_thread_ident()
-        cdef int status = KVE_MUST_WAIT
         cdef bint pause = False
-        flags |= self.flags
-        memset(&failure, 0, sizeof(failure))
-        if flags & KV_DURABLE:
-            self._session.check_alive()
+        cdef int status
+        if write.flags & KV_DURABLE:
+            if self.plain:
+                self._session.check_alive()
+            else:
+                self.enter()
+                kve_unlock(self.c)
+            write.table = self.table
             with nogil:
-                status = kve_put_commit(self.c, thread, False, self.table, key, key_length, value, value_length,
-                                        flags, &failure)
+                status = kve_write_commit(self.c, thread, False, write, failure)
         else:
             self.enter()
+            write.table = self.table
             status = kve_writer_check(self.c, thread)
             if status == 0:
-                status = kve_put(self.c, self.table, key, key_length, value, value_length, flags, &failure)
+                status = kve_apply(self.c, write, failure)
                 pause = status == KV_OK and kve_wants_pause(self.c)
             kve_unlock(self.c)
             if status == KV_NEEDS_SYNC:  # emptied sectors wait for a flush that nobody else asks for
                 with nogil:
-                    status = kve_flush_until(self.c, failure.position, &failure)
+                    status = kve_flush_until(self.c, failure.position, failure)
             elif pause:
                 with nogil:
                     kve_pause()
         if status == KVE_MUST_WAIT:
             self._session.take_turn()
             with nogil:
-                status = kve_put_commit(self.c, thread, True, self.table, key, key_length, value, value_length, flags,
-                                        &failure)
-        if status != KV_OK and status != KV_EXISTS:
-            raise self._session.error(status, &failure)
+                status = kve_write_commit(self.c, thread, True, write, failure)
         return status
 
     cdef int store_large(self, const char *key, uint32_t key_length, const char *value, uint32_t value_length,
@@ -165,49 +182,19 @@ cdef class Verbs(Reads):
     cdef int remove(self, object key) except -1:
         """Delete. 1: done, 0: the key is not there."""
         cdef Bytes k
-        cdef kve_failure failure
-        cdef uint64_t thread = PyThread_get_thread_ident()
-        cdef uint32_t flags = self.flags
-        cdef bint pause, throttle
-        cdef int status
-        memset(&failure, 0, sizeof(failure))
+        cdef kve_write write
         _as_bytes(key, &k)
         try:
             _check_key(k.length)
-            self.enter()
-            status = kve_writer_check(self.c, thread) if self.transaction == 0 else 0
-            if status == 0 and not flags & KV_DURABLE:
-                status = kve_delete(self.c, self.table, k.start, <uint32_t>k.length, flags, &failure)
-                pause = status == KV_OK and self.transaction == 0 and kve_wants_pause(self.c)
-                throttle = self.transaction != 0 and kve_wants_throttle(self.c)
-                kve_unlock(self.c)
-                if throttle:
-                    with nogil:
-                        kve_throttle(self.c)
-                if status == KV_NEEDS_SYNC:
-                    with nogil:
-                        status = kve_flush_until(self.c, failure.position, &failure)
-                elif pause:
-                    with nogil:
-                        kve_pause()
-            else:
-                kve_unlock(self.c)
-                if status == KVE_MUST_WAIT:
-                    self._session.take_turn()
-                if status != KVE_OWN_TRANSACTION:
-                    with nogil:
-                        status = kve_delete_commit(self.c, thread, status == KVE_MUST_WAIT, self.table, k.start,
-                                                   <uint32_t>k.length, flags, &failure)
-                    if status == KVE_MUST_WAIT:  # a transaction began just before
-                        self._session.take_turn()
-                        with nogil:
-                            status = kve_delete_commit(self.c, thread, True, self.table, k.start,
-                                                       <uint32_t>k.length, flags, &failure)
+            write.remove = True
+            write.key = k.start
+            write.key_length = <uint32_t>k.length
+            write.value = NULL
+            write.value_length = 0
+            write.flags = self.flags
+            return self.apply(&write) == KV_OK
         finally:
             _release(&k)
-        if status > KV_NOT_FOUND and not self.is_empty(status):
-            raise self._session.error(status, &failure)
-        return status == KV_OK
 
     def __delitem__(self, key):
         if not self.remove(key):

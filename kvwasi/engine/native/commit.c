@@ -4,36 +4,15 @@
 #include "checksum.h"
 #include "verbs.h"
 
-/* After a write of its own: give the turn back, and wait for the disk if it must. */
-static int finish_write(kve_session *session, bool turn, int status, kve_failure *failure)
-{
-    if (turn) kve_writer_release(session);
-    kve_unlock(session);
-    return status == KV_NEEDS_SYNC ? kve_flush_until(session, failure->position, failure) : status;
-}
-
-static int begin_write(kve_session *session, uint64_t thread, bool turn)
+int kve_write_commit(kve_session *session, uint64_t thread, bool turn, const kve_write *write, kve_failure *failure)
 {
     kve_lock(session);
     int status = kve_usable(session);
-    return status == 0 && !turn ? kve_writer_check(session, thread) : status;
-}
-
-int kve_put_commit(kve_session *session, uint64_t thread, bool turn, uint32_t table, const void *key,
-                   uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags,
-                   kve_failure *failure)
-{
-    int status = begin_write(session, thread, turn);
-    if (status == 0) status = kve_put(session, table, key, key_length, value, value_length, flags, failure);
-    return finish_write(session, turn, status, failure);
-}
-
-int kve_delete_commit(kve_session *session, uint64_t thread, bool turn, uint32_t table, const void *key,
-                      uint32_t key_length, uint32_t flags, kve_failure *failure)
-{
-    int status = begin_write(session, thread, turn);
-    if (status == 0) status = kve_delete(session, table, key, key_length, flags, failure);
-    return finish_write(session, turn, status, failure);
+    if (status == 0 && !turn) status = kve_writer_check(session, thread);
+    if (status == 0) status = kve_apply(session, write, failure);
+    if (turn) kve_writer_release(session);
+    kve_unlock(session);
+    return status == KV_NEEDS_SYNC ? kve_flush_until(session, failure->position, failure) : status;
 }
 
 int kve_make_room_locked(kve_session *session)

@@ -114,29 +114,18 @@ int kve_count(kve_session *session, uint32_t table, uint32_t view, uint64_t *out
     return status;
 }
 
-int kve_put(kve_session *session, uint32_t table, const void *key, uint32_t key_length, const void *value,
-            uint32_t value_length, uint32_t flags, kve_failure *failure)
+int kve_apply(kve_session *session, const kve_write *write, kve_failure *failure)
 {
-    int status = check_key(key_length);
+    int status = check_key(write->key_length);
     if (status != 0) return status;
-    if (value_length > KV_INLINE_MAX) return KV_VALUE_TOO_LARGE;
+    if (write->value_length > KV_INLINE_MAX) return KV_VALUE_TOO_LARGE;
     session->changes++;
-    kve_wrote(session, KV_RECORD_HEADER_BYTES + key_length + value_length);
+    kve_wrote(session, KV_RECORD_HEADER_BYTES + write->key_length + write->value_length);
     uint8_t *base = kve_base(session);
-    memcpy(((kv_guest_block *)(void *)(base + session->block_address))->key, key, key_length);
-    if (value_length != 0) memcpy(base + session->data_address, value, value_length);
-    return call(session, KVE_put, table, key_length, value_length, flags, 0, failure);
-}
-
-int kve_delete(kve_session *session, uint32_t table, const void *key, uint32_t key_length, uint32_t flags,
-               kve_failure *failure)
-{
-    int status = check_key(key_length);
-    if (status != 0) return status;
-    session->changes++;
-    kve_wrote(session, KV_RECORD_HEADER_BYTES + key_length);
-    memcpy(kve_block(session)->key, key, key_length);
-    return call(session, KVE_delete, table, key_length, flags, 0, 0, failure);
+    memcpy(((kv_guest_block *)(void *)(base + session->block_address))->key, write->key, write->key_length);
+    if (write->remove) return call(session, KVE_delete, write->table, write->key_length, write->flags, 0, 0, failure);
+    if (write->value_length != 0) memcpy(base + session->data_address, write->value, write->value_length);
+    return call(session, KVE_put, write->table, write->key_length, write->value_length, write->flags, 0, failure);
 }
 
 uint32_t kve_put_range(kve_session *session, const kve_range *range)

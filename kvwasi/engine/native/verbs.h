@@ -13,10 +13,18 @@ int kve_get(kve_session *session, uint32_t table, const void *key, uint32_t key_
 int kve_get_many(kve_session *session, uint32_t table, const void *keys, uint32_t bytes, uint32_t count,
                  uint32_t view, const kv_value_ref **out, kve_failure *failure);
 int kve_count(kve_session *session, uint32_t table, uint32_t view, uint64_t *out, kve_failure *failure);
-int kve_put(kve_session *session, uint32_t table, const void *key, uint32_t key_length, const void *value,
-            uint32_t value_length, uint32_t flags, kve_failure *failure);
-int kve_delete(kve_session *session, uint32_t table, const void *key, uint32_t key_length, uint32_t flags,
-               kve_failure *failure);
+
+/* A put of a value that a record holds, or a delete. */
+typedef struct kve_write {
+    const void *key;
+    const void *value;
+    uint32_t key_length;
+    uint32_t value_length;
+    uint32_t table;
+    uint32_t flags;
+    bool remove;
+} kve_write;
+int kve_apply(kve_session *session, const kve_write *write, kve_failure *failure);
 
 typedef struct kve_range {
     const void *start; /* NULL: from the first key */
@@ -74,11 +82,7 @@ int kve_verify_large(kve_session *session, const kv_value_ref *ref, kve_failure 
 /* The same of one of at most KV_INLINE_MAX bytes, under the lock. */
 int kve_verify_small(kve_session *session, const kv_value_ref *ref, kve_failure *failure);
 
-int kve_put_commit(kve_session *session, uint64_t thread, bool turn, uint32_t table, const void *key,
-                   uint32_t key_length, const void *value, uint32_t value_length, uint32_t flags,
-                   kve_failure *failure);
-int kve_delete_commit(kve_session *session, uint64_t thread, bool turn, uint32_t table, const void *key,
-                      uint32_t key_length, uint32_t flags, kve_failure *failure);
+int kve_write_commit(kve_session *session, uint64_t thread, bool turn, const kve_write *write, kve_failure *failure);
 
 /* The caller has its turn; gives it back on failure. */
 int kve_txn_begin(kve_session *session, uint64_t *transaction, kve_failure *failure);
