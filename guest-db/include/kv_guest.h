@@ -21,6 +21,9 @@
 #define KV_DATA_CAPACITY (1u << 20) /* bytes in the data buffer */
 #define KV_CURSORS_MAX 1024u        /* cursors open at once */
 #define KV_SNAPSHOTS_MAX 1024u      /* snapshots open at once */
+#ifndef KV_HELD_MAX
+#define KV_HELD_MAX 1024u           /* checkpoints kept for readers in other processes, besides the newest two */
+#endif
 
 typedef enum kv_status {
     KV_OK = 0,

@@ -26,9 +26,6 @@
 #endif
 /* What of the cache's memory is for others than nodes: at most 32 MiB the hash takes, 32 MiB the puts that wait (pending.c). */
 #define KV_CACHE_BESIDE_MAX (64u << 20)
-#ifndef KV_HELD_MAX
-#define KV_HELD_MAX 1024u /* checkpoints kept for readers in other processes, besides those of the slots */
-#endif
 #define KV_PINS_MAX (KV_CURSORS_MAX + KV_SNAPSHOTS_MAX + KV_HELD_MAX + 16u)
 #define KV_NO_PIN UINT32_MAX
 #define KV_RETIRED ((uint64_t)1 << 63) /* in kv_pages.made: the newest version does not refer to it */

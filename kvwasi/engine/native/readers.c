@@ -141,11 +141,11 @@ void kve_release_readers(kve_session *session, bool all)
     }
     const uint64_t now = kve_now_ns();
     if (!all && count == session->held_count && now - session->held_asked_ns < ASK_AGAIN_NS) return;
-    if (count > KVE_HELD_MAX) {
+    if (count > KV_HELD_MAX) {
         (void)kve_break(session, "the engine keeps more checkpoints than it can");
         return;
     }
-    uint64_t held[2 * KVE_HELD_MAX];
+    uint64_t held[2 * KV_HELD_MAX];
     memcpy(held, kve_data(session), (size_t)count * 16);
     session->held_asked_ns = now;
     session->held_count = 0;

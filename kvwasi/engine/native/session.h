@@ -297,7 +297,6 @@ bool kve_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t u
 
 /* --- readers.c --- */
 
-#define KVE_HELD_MAX 1024u
 /* After a flush: let go of checkpoints on which no reader in another process stands any more; readers that stay are not asked for at each
  * flush, unless `all`. Under the lock. */
 void kve_release_readers(kve_session *session, bool all);

@@ -234,18 +234,23 @@ static inline int kvw_os_sync(int fd)
 /* Write at `offset`, or where the descriptor stands (-1), with KVW_OS_* flags. */
 static inline ssize_t kvw_os_pwritev_with(int fd, const struct iovec *parts, int count, off_t offset, uint32_t flags)
 {
+    ssize_t result;
 #if KVW_OS_LINUX
     const int sync = flags & KVW_OS_SYNC ? RWF_SYNC : flags & KVW_OS_DSYNC ? RWF_DSYNC : 0;
     const int place = flags & KVW_OS_NOAPPEND ? RWF_NOAPPEND : 0;
-    ssize_t result = pwritev2(fd, parts, count, offset, sync | place);
+    result = pwritev2(fd, parts, count, offset, sync | place);
     /* Before Linux 6.9 a positioned write to an O_APPEND descriptor appends. */
     if (result < 0 && errno == EOPNOTSUPP && place)
         result = pwritev2(fd, parts, count, offset, sync);
-    return result;
-#else /* a positioned write does not append, says POSIX */
-    ssize_t result = offset < 0 ? writev(fd, parts, count) : pwritev(fd, parts, count, offset);
-    return result > 0 && flags & (KVW_OS_DSYNC | KVW_OS_SYNC) && kvw_posix_sync(fd) < 0 ? -1 : result;
+    if (result >= 0 || errno != ENOSYS)
+        return result;
 #endif
+    /* A positioned write does not append, says POSIX. */
+    result = offset < 0 ? writev(fd, parts, count) : pwritev(fd, parts, count, offset);
+    if (result > 0 && (flags & (KVW_OS_DSYNC | KVW_OS_SYNC)) &&
+        (flags & KVW_OS_SYNC ? kvw_os_sync(fd) : kvw_os_datasync(fd)) < 0)
+        return -1;
+    return result;
 }
 
 /* Begin to write dirty pages to the device, without waiting for any (but for room in its queue). What fails the next fdatasync
