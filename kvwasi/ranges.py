@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import (
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MappingView,
+    MutableMapping,
+    ValuesView,
+)
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 from kvwasi.cursor import Cursor
 from kvwasi.engine import _engine
@@ -85,76 +94,57 @@ class _Range:
         return self.limit is None or wanted in self.entries(_engine.KEYS)
 
 
-class Keys(KeysView[bytes]):
-    """The keys of a range, in order. Each iteration sees the store as it is when it begins."""
+class _RangeView(MappingView):
+    """What the views of a range share. Each iteration sees the store as it is when it begins."""
+
+    _what: ClassVar[int]  # of the engine's iterators
+    _called: ClassVar[str]
 
     def __init__(self, owner: Mapping[bytes, bytes], bounds: _Range) -> None:
         super().__init__(owner)
         self._bounds = bounds
 
-    def __iter__(self) -> Iterator[bytes]:
-        return self._bounds.entries(_engine.KEYS)
+    def __iter__(self) -> Iterator[Any]:
+        return self._bounds.entries(self._what)
 
-    def __reversed__(self) -> Iterator[bytes]:
-        return self._bounds.entries(_engine.KEYS, flip=True)
+    def __reversed__(self) -> Iterator[Any]:
+        return self._bounds.entries(self._what, flip=True)
 
     def __len__(self) -> int:
         return self._bounds.count()
+
+    def __repr__(self) -> str:
+        return f"<{self._called} of {self._bounds.owner!r}>"
+
+
+class Keys(_RangeView, KeysView[bytes]):
+    """The keys of a range, in order."""
+
+    _what, _called = _engine.KEYS, "keys"
 
     def __contains__(self, key: object) -> bool:
         return self._bounds.covers(key) and key in self._bounds.owner
 
-    def __repr__(self) -> str:
-        return f"<keys of {self._bounds.owner!r}>"
 
-
-class Values(ValuesView[bytes]):
+class Values(_RangeView, ValuesView[bytes]):
     """The values of a range, in the order of their keys."""
 
-    def __init__(self, owner: Mapping[bytes, bytes], bounds: _Range) -> None:
-        super().__init__(owner)
-        self._bounds = bounds
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._bounds.entries(_engine.VALUES)
-
-    def __reversed__(self) -> Iterator[bytes]:
-        return self._bounds.entries(_engine.VALUES, flip=True)
-
-    def __len__(self) -> int:
-        return self._bounds.count()
+    _what, _called = _engine.VALUES, "values"
 
     def __contains__(self, value: object) -> bool:
         return any(value == found for found in self)
 
-    def __repr__(self) -> str:
-        return f"<values of {self._bounds.owner!r}>"
 
-
-class Items(ItemsView[bytes, bytes]):
+class Items(_RangeView, ItemsView[bytes, bytes]):
     """The (key, value) pairs of a range, in the order of their keys."""
 
-    def __init__(self, owner: Mapping[bytes, bytes], bounds: _Range) -> None:
-        super().__init__(owner)
-        self._bounds = bounds
-
-    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        return self._bounds.entries(_engine.ITEMS)
-
-    def __reversed__(self) -> Iterator[tuple[bytes, bytes]]:
-        return self._bounds.entries(_engine.ITEMS, flip=True)
-
-    def __len__(self) -> int:
-        return self._bounds.count()
+    _what, _called = _engine.ITEMS, "items"
 
     def __contains__(self, item: object) -> bool:
         if not isinstance(item, tuple) or len(item) != 2 or not self._bounds.covers(item[0]):
             return False
         value = self._bounds.owner.get(item[0])
         return value is not None and value == item[1]
-
-    def __repr__(self) -> str:
-        return f"<items of {self._bounds.owner!r}>"
 
 
 def _views(bounds: _Range, snapshot: Snapshot | None) -> Iterator[tuple[bytes, memoryview]]:

@@ -153,6 +153,7 @@ static int walk_last(walk *w, const char *name, const ending *end, bool *again)
         if (!(end->flags & KVW_O_PATH) || kvw_os_fstat(fd, &st) < 0 || !S_ISLNK(st.st_mode))
             return fd;
         kvw_os_close(fd);
+        fd = -ELOOP; /* should it not be a link any more when it is read */
     } else if ((fd != -ELOOP && fd != -ENOTDIR) || (end->flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
         return fd;
     }
