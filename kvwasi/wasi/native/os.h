@@ -242,7 +242,7 @@ static inline ssize_t kvw_os_pwritev_with(int fd, const struct iovec *parts, int
     /* Before Linux 6.9 a positioned write to an O_APPEND descriptor appends. */
     if (result < 0 && errno == EOPNOTSUPP && place)
         result = pwritev2(fd, parts, count, offset, sync);
-    if (result >= 0 || errno != ENOSYS)
+    if (result >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS))
         return result;
 #endif
     /* A positioned write does not append, says POSIX. */
