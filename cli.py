@@ -6,7 +6,7 @@ import typer
 
 from kvwasi import console
 from kvwasi.bench import command as benchmark
-from kvwasi.commands import entries, exchange, run, series, upkeep, watch
+from kvwasi.commands import entries, exchange, run, series, tables, upkeep, watch
 from kvwasi.crashcheck import command as crashcheck
 
 app = typer.Typer(
@@ -34,7 +34,7 @@ def _options(
         raise typer.Exit(console.EXIT_USAGE)
 
 
-for family in (entries, exchange, upkeep, series, watch, run, benchmark, crashcheck):
+for family in (entries, exchange, tables, upkeep, series, watch, run, benchmark, crashcheck):
     family.mount(app)
 
 

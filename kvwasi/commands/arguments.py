@@ -12,7 +12,7 @@ import typer
 from kvwasi import console
 
 if TYPE_CHECKING:
-    from kvwasi import Store, Table
+    from kvwasi import Store
 
 
 T = TypeVar("T")
@@ -28,12 +28,16 @@ class KeyFormat(StrEnum):
 
 def complete_key(ctx: typer.Context, incomplete: str) -> list[str]:
     """Keys of the named database that begin so: for the shell's completion."""
+    from itertools import islice
+
+    from kvwasi.commands.tables import opened
+
     with contextlib.suppress(Exception), open_store(ctx.params["database"], "r") as store:
         form = KeyFormat(ctx.params.get("key_format") or KeyFormat.TEXT)
-        entries = target(store, ctx.params.get("table"), create=False)
+        entries = opened(store, ctx.params.get("table"), ctx.params.get("kind"), create=False)
         if form is KeyFormat.TEXT:
-            return [os.fsdecode(key) for key in entries.keys(prefix=os.fsencode(incomplete), limit=100)]
-        keys = (show(key, form).decode("ascii") for key in entries.keys(limit=10_000))
+            return [os.fsdecode(key) for key in islice(entries.keys(prefix=os.fsencode(incomplete)), 100)]
+        keys = (show(key, form).decode("ascii") for key in islice(entries.keys(), 10_000))
         return [key for key in keys if key.startswith(incomplete)][:100]
     return []
 
@@ -41,7 +45,8 @@ def complete_key(ctx: typer.Context, incomplete: str) -> list[str]:
 def complete_table(ctx: typer.Context, incomplete: str) -> list[str]:
     """Tables of the named database whose names begin so."""
     with contextlib.suppress(Exception), open_store(ctx.params["database"], "r") as store:
-        return [name for name in store.tables() if name.startswith(incomplete)][:100]
+        kinds = (store.tables(), store.tables(dupsort=True), store.tables(expires=True))
+        return sorted({name for names in kinds for name in names if name.startswith(incomplete)})[:100]
     return []
 
 
@@ -88,11 +93,6 @@ def look(database: str, read: "Callable[[Store], T]") -> "T":
     import kvwasi
 
     return kvwasi.peek(database, read)
-
-
-def target(store: "Store", table: str | None, *, create: bool = True) -> "Store | Table":
-    """What ``--table`` names."""
-    return store if table is None else store.table(table, create=create)
 
 
 def open_output(path: str, database: str) -> contextlib.AbstractContextManager[BinaryIO]:

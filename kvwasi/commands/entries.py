@@ -1,7 +1,10 @@
 """``kvwasi put``, ``get``, ``delete``, ``incr``, ``list``: single entries and ranges of keys."""
 
 import os
-from typing import Annotated, Any
+from collections.abc import Sized
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,8 +21,13 @@ from kvwasi.commands.arguments import (
     open_store,
     parse,
     show,
-    target,
 )
+from kvwasi.commands.tables import Kind, KindOption, opened, target
+from kvwasi.commands.times import parse_duration
+
+if TYPE_CHECKING:
+    from kvwasi import Store
+    from kvwasi.commands.tables import Opened
 
 
 def put(
@@ -32,14 +40,24 @@ def put(
     file: Annotated[str | None, typer.Option("--file", "-f", help="Read the value from this file.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace a value that is there.")] = True,
     expect: Annotated[str | None, typer.Option(help="Only if this is the value so far.")] = None,
+    ttl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="Expires then, as in 30s or 7d; --table is of the kind expires."
+        ),
+    ] = None,
     key_format: KeyFormatOption = KeyFormat.TEXT,
     table: TableOption = None,
+    kind: KindOption = None,
 ) -> int:
     """Store a value under a key; on disk when the command ends. Creates the database."""
     if (value is None) == (file is None):
         raise typer.BadParameter("give either VALUE, - or --file")
     if expect is not None and not overwrite:
         raise typer.BadParameter("give either --expect or --no-overwrite")
+    if ttl is not None and (table is None or kind not in (None, Kind.EXPIRES)):
+        raise typer.BadParameter("--ttl needs a --table whose entries expire")
+    left = None if ttl is None else _duration(ttl)
     raw_key = parse(key, key_format, "KEY")
     if file is not None:
         with open(file, "rb") as stream:
@@ -47,50 +65,107 @@ def put(
     else:
         content = console.stdin().read() if value == "-" else os.fsencode(value or "")
     with open_store(database, "c") as store:
-        entries = target(store, table)
-        if expect is not None:
-            stored = entries.put(raw_key, content, expect=os.fsencode(expect))
-        else:
-            stored = entries.put(raw_key, content, overwrite=overwrite)
+        entries = opened(store, table, Kind.EXPIRES if ttl is not None else kind, create=True)
+        stored = _put(entries, raw_key, content, overwrite, expect, left)
     if stored:
         return 0
     why = "is there already" if expect is None else "has another value, or is not there"
     return console.complain(console.EXIT_NO, f"{database}: the key {key} {why}")
 
 
+def _put(
+    entries: "Opened",
+    key: bytes,
+    value: bytes,
+    overwrite: bool,
+    expect: str | None,
+    ttl: timedelta | None,
+) -> bool:
+    from kvwasi import DuplicatesTable
+
+    if isinstance(entries, DuplicatesTable):
+        if expect is not None:
+            raise typer.BadParameter("--expect is not for tables with several values a key")
+        return entries.put(key, value, overwrite=overwrite)
+    options: dict[str, Any] = {"overwrite": overwrite} if expect is None else {"expect": os.fsencode(expect)}
+    if ttl is not None:
+        options["ttl"] = ttl
+    return entries.put(key, value, **options)
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        duration = timedelta(microseconds=parse_duration(text) / 1000)
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(str(error), param_hint="--ttl") from None
+    if not duration:
+        raise typer.BadParameter("it would have expired at once", param_hint="--ttl")
+    return duration
+
+
 def get(
     database: Database,
     key: Key,
     file: Annotated[str | None, typer.Option("--file", "-f", help="Write the value to this file.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All values of the key, a line each.")] = False,
     json: Json = False,
     key_format: KeyFormatOption = KeyFormat.TEXT,
     table: TableOption = None,
+    kind: KindOption = None,
 ) -> int:
     """Write a key's value to standard output, as it is."""
+    from kvwasi import DuplicatesTable
+
     raw_key = parse(key, key_format, "KEY")
-    value = look(database, lambda store: target(store, table, create=False).get(raw_key))
-    if value is None:
+
+    def read(store: "Store") -> list[bytes]:
+        entries = opened(store, table, kind, create=False)
+        if all_ and isinstance(entries, DuplicatesTable):
+            return entries.get_all(raw_key)
+        value = entries.get(raw_key)
+        return [] if value is None else [value]
+
+    values = look(database, read)
+    if not values:
         return console.complain(console.EXIT_NO, f"{database}: no key {key}")
     if json:
         from kvwasi.formats import jsonl
 
-        value = jsonl.encode_line((raw_key, value))
+        values = [jsonl.encode_line((raw_key, value)) for value in values]
+    elif all_:
+        values = [value + b"\n" for value in values]
     with open_output(file or "-", database) as stream:
-        stream.write(value)
+        stream.writelines(values)
     return 0
 
 
 def delete(
     database: Database,
     key: Key,
+    value: Annotated[
+        str | None,
+        typer.Option(help="Only this one, in a table with several values a key.", show_default=False),
+    ] = None,
     key_format: KeyFormatOption = KeyFormat.TEXT,
     table: TableOption = None,
+    kind: KindOption = None,
 ) -> int:
-    """Remove a key and its value."""
+    """Remove a key and its value, or all of its values."""
+    from kvwasi import DuplicatesTable
+
+    raw_key = parse(key, key_format, "KEY")
     with open_store(database, "w") as store:
-        if target(store, table, create=False).delete(parse(key, key_format, "KEY")):
-            return 0
-    return console.complain(console.EXIT_NO, f"{database}: no key {key}")
+        entries = opened(store, table, kind, create=False)
+        if value is None:
+            removed = entries.delete(raw_key)
+        elif isinstance(entries, DuplicatesTable):
+            removed = entries.delete(raw_key, os.fsencode(value))
+        else:
+            raise typer.BadParameter("--value is for tables with several values a key")
+    if removed:
+        return 0
+    what = f"key {key}" if value is None else f"value {value} of the key {key}"
+    return console.complain(console.EXIT_NO, f"{database}: no {what}")
 
 
 def incr(
@@ -120,31 +195,39 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines, as dump does.")] = False,
     key_format: KeyFormatOption = KeyFormat.TEXT,
     table: TableOption = None,
+    kind: KindOption = None,
 ) -> None:
-    """Print the keys in order, one a line."""
+    """Print the keys in order, one a line; with --values all that there is of each."""
     from kvwasi.formats import jsonl
 
     bounds = {"prefix": prefix, "start": start, "stop": stop}
     ranges: dict[str, Any] = {
         name: parse(text, key_format, f"--{name}") for name, text in bounds.items() if text is not None
     }
+
+    def found(store: "Store", *, pairs: bool) -> Any:
+        entries: Any = opened(store, table, kind, create=False)
+        return (entries.items if pairs else entries.keys)(**ranges, reverse=reverse)
+
     if count:
-        found = look(
-            database, lambda store: len(target(store, table, create=False).keys(**ranges, limit=limit))
-        )
-        console.write(b"%d\n" % found)
+        console.write(b"%d\n" % look(database, lambda store: _size(found(store, pairs=values), limit)))
         return
     with open_store(database, "r") as store:
-        entries = target(store, table, create=False)
         if not values:
-            for key in entries.keys(**ranges, reverse=reverse, limit=limit):
+            for key in islice(found(store, pairs=False), limit):
                 console.write(jsonl.encode_key(key) if json else show(key, key_format) + b"\n")
             return
-        for key, value in entries.items(**ranges, reverse=reverse, limit=limit):
+        for key, value in islice(found(store, pairs=True), limit):
             if json:
                 console.write(jsonl.encode_line((key, value)))
             else:
                 console.write(b"%b\t%b\n" % (show(key, key_format), show(value, value_format)))
+
+
+def _size(found: Any, limit: int | None) -> int:
+    """How many there are; for plain tables the index tells."""
+    total = len(found) if isinstance(found, Sized) else sum(1 for _ in islice(found, limit))
+    return total if limit is None else min(total, limit)
 
 
 def mount(app: typer.Typer) -> None:

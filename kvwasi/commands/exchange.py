@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kvwasi import console
-from kvwasi.commands.arguments import Database, Json, TableOption, open_output, open_store, target
+from kvwasi.commands.arguments import Database, Json, TableOption, open_output, open_store
+from kvwasi.commands.tables import target
 
 if TYPE_CHECKING:
     from kvwasi.formats.source import Source

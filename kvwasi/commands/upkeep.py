@@ -1,4 +1,4 @@
-"""``tables``, ``drop-table``, ``stats``, ``check``, ``compact``, ``backup``, ``restore``, ``repair``."""
+"""``stats``, ``check``, ``compact``, ``backup``, ``restore``, ``repair``."""
 
 import os
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kvwasi import console
-from kvwasi.commands.arguments import Database, Json, complete_table, look, open_store
+from kvwasi.commands.arguments import Database, Json, look, open_store
 
 if TYPE_CHECKING:
     from kvwasi.backup import Backup
@@ -39,31 +39,6 @@ _STATS_WORDS = {
     "kept_checkpoints": "kept for readers in other processes, while one writes",
     "reader_age_seconds": "how long the oldest of those has been kept",
 }
-
-
-def tables(database: Database, json: Json = False) -> None:
-    """Print the names of the tables in order, one a line; with --json how many keys each has, too."""
-    from kvwasi.formats import jsonl
-    from kvwasi.names import encode_name
-
-    found = look(database, lambda store: [(name, len(store.table(name))) for name in store.tables()])
-    for name, keys in found:
-        if json:
-            console.write_json(jsonl.encode_member("table", encode_name(name)) | {"keys": keys})
-        else:
-            console.write(encode_name(name) + b"\n")
-
-
-def drop_table(
-    database: Database,
-    name: Annotated[
-        str,
-        typer.Argument(metavar="NAME", help="The table.", show_default=False, autocompletion=complete_table),
-    ],
-) -> None:
-    """Remove a table and all that is in it."""
-    with open_store(database, "w") as store:
-        store.drop_table(name)
 
 
 def stats(database: Database, json: Json = False) -> None:
@@ -172,7 +147,5 @@ def repair(
 
 def mount(app: typer.Typer) -> None:
     """Make them commands of ``app``."""
-    app.command(epilog=console.EXIT_CODES_HELP)(tables)
-    app.command("drop-table", epilog=console.EXIT_CODES_HELP)(drop_table)
     for command in (stats, check, compact, backup, restore, repair):
         app.command(epilog=console.EXIT_CODES_HELP)(command)

@@ -16,8 +16,8 @@ from kvwasi.commands.arguments import (
     TableOption,
     parse,
     show,
-    target,
 )
+from kvwasi.commands.tables import target
 
 if TYPE_CHECKING:
     from kvwasi import Store
