@@ -449,10 +449,13 @@ def test_what_a_killed_parent_held_ends_with_it(store: kvwasi.Store, path: Path)
 import os, sys, kvwasi
 store = kvwasi.open(sys.argv[1], "r")
 kept = iter(store)
+told, tells = os.pipe()
 child = os.fork()
 if child == 0:
+    os.write(tells, b"forked")  # behind what is done in the child of a fork
     sys.stdin.read()
     os._exit(0)
+os.read(told, 6)
 print("ready", flush=True)
 os.waitpid(child, 0)
 """
