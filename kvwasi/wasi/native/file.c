@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #ifdef __APPLE__
+#include <mach/vm_inherit.h>
 #include <sys/mount.h>
 #else
 #include <sys/vfs.h>
@@ -196,7 +197,10 @@ static bool map(kvw_file *file, int os_fd, uint64_t end, bool writable)
         file->unmappable = true;
         return false;
     }
-#ifdef MADV_DONTFORK
+    /* A child's copy would hold the lock that goes with the window. */
+#ifdef __APPLE__
+    minherit(window, (size_t)length, VM_INHERIT_NONE);
+#else
     madvise(window, (size_t)length, MADV_DONTFORK);
 #endif
     file->window = window;
