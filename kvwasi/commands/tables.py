@@ -47,10 +47,10 @@ KindOption = Annotated[
 
 def kind_of(store: "Store", name: str) -> Kind | None:
     """What there is of a name; a plain table first, for each kind has names of its own."""
-    from kvwasi import NoSuchTableError
+    from kvwasi import KeyTooLargeError, NoSuchTableError
 
     for kind in Kind:
-        with contextlib.suppress(NoSuchTableError):
+        with contextlib.suppress(NoSuchTableError, KeyTooLargeError):  # a plain one's name may be the longest
             kind.open(store, name, create=False)
             return kind
     return None

@@ -84,6 +84,13 @@ def test_a_kind_is_made_and_dropped(kv, filled: Path) -> None:
     assert kv("tables", "a.kv").stdout == b""
 
 
+def test_names_that_only_a_plain_table_can_have(kv, filled: Path) -> None:
+    name = "n" * 1023
+    kv("get", "a.kv", "--table", name, "k", code=1)
+    kv("put", "a.kv", "--table", name, "k", "v")
+    assert kv("get", "a.kv", "--table", name, "k").stdout == b"v"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
