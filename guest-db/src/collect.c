@@ -138,7 +138,7 @@ static void look_at_log(kv_db *db, uint64_t budget) {
     kv_collection *c = &db->collection;
     kv_file *file = db->file;
     const uint64_t sector = c->sector, generation = file->sectors[sector].generation, salt = file->sectors[sector].salt;
-    if (kv_sector_load(file, &c->loaded, sector) != KV_OK) return;
+    if (kv_sector_load(file, &c->loaded, sector, 0) != KV_OK) return;
     uint64_t available = c->loaded.available, usable = file->sector_bytes - KV_SECTOR_TAIL, begun = c->offset;
     if (available > usable) available = usable;
     while (c->offset - begun < budget) {

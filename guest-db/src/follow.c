@@ -64,6 +64,7 @@ static kv_status load_end(kv_db *db) {
         kv_file_read_some(file, kv_sector_offset(file, sector) + f->end.offset, f->loaded.bytes + f->end.offset, wanted, &got);
     if (status != KV_OK) return status;
     f->loaded.sector = sector;
+    f->loaded.from = f->end.offset;
     f->loaded.available = f->end.offset + got;
     f->loaded.partial = got == wanted && wanted < left;
     return KV_OK;

@@ -91,19 +91,24 @@ void kv_chain_free(kv_chain *chain) {
     *chain = (kv_chain){NULL, 0};
 }
 
-kv_status kv_sector_load(kv_file *file, kv_sector_bytes *loaded, uint64_t sector) {
+kv_status kv_sector_load(kv_file *file, kv_sector_bytes *loaded, uint64_t sector, uint64_t from) {
     if (loaded->bytes == NULL) {
         loaded->bytes = malloc(file->sector_bytes);
         if (loaded->bytes == NULL) return KV_NO_MEMORY;
         loaded->sector = UINT64_MAX;
     }
-    if (loaded->sector == sector) return KV_OK;
+    if (loaded->sector == sector && loaded->from <= from) return KV_OK;
     loaded->sector = UINT64_MAX;
-    kv_status status = kv_file_read_some(file, kv_sector_offset(file, sector), loaded->bytes, file->sector_bytes,
-                                         &loaded->available);
-    if (status == KV_OK) loaded->sector = sector;
     loaded->partial = false;
-    return status;
+    loaded->from = from & ~(uint64_t)(KV_PAGE_BYTES - 1);
+    uint64_t got;
+    kv_status status = kv_file_read_some(file, kv_sector_offset(file, sector) + loaded->from, loaded->bytes + loaded->from,
+                                         file->sector_bytes - loaded->from, &got);
+    if (status != KV_OK) return status;
+    if (got == 0 && loaded->from > 0) return kv_sector_load(file, loaded, sector, 0); /* the file may end anywhere before */
+    loaded->available = loaded->from + got;
+    loaded->sector = sector;
+    return KV_OK;
 }
 
 void kv_reader_begin(kv_reader *reader, kv_file *file, const kv_chain *chain, kv_sector_bytes *loaded) {
@@ -129,7 +134,7 @@ static kv_status record_here(kv_reader *reader, kv_record *record) {
     uint64_t sector = reader->chain->sectors[reader->index];
     const uint64_t record_bytes_max = KV_RECORD_HEADER_BYTES + KV_KEY_MAX + KV_INLINE_MAX + 8;
     if (reader->loaded->partial && reader->offset + record_bytes_max > reader->loaded->available) reader->loaded->sector = UINT64_MAX;
-    kv_status status = kv_sector_load(file, reader->loaded, sector);
+    kv_status status = kv_sector_load(file, reader->loaded, sector, reader->offset);
     if (status != KV_OK) return status;
     uint64_t available = reader->loaded->available, usable = file->sector_bytes - KV_SECTOR_TAIL;
     if (available > usable) available = usable;
@@ -206,9 +211,9 @@ kv_status kv_log_proven(kv_file *file, kv_sector_bytes *loaded, uint64_t positio
     for (uint64_t i = 0; i < file->sector_count && !*proven; i++) {
         const kv_sector *s = &file->sectors[i];
         if (s->type != KV_SECTOR_LOG || s->generation < generation) continue;
-        status = kv_sector_load(file, loaded, i);
-        if (status != KV_OK) break;
         uint64_t from = s->generation == generation ? kv_position_offset(file, position) + 8u : KV_SECTOR_DATA;
+        status = kv_sector_load(file, loaded, i, from);
+        if (status != KV_OK) break;
         uint64_t confirmed, end;
         search(file, loaded, from, &confirmed, &end);
         *proven = confirmed > position;

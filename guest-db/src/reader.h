@@ -17,15 +17,17 @@ void kv_chain_free(kv_chain *chain);
 /* Generation of the newest sector of the chain between which and its predecessor others were given out to the log; 0: there is none. */
 uint64_t kv_chain_branch(const kv_file *file, const kv_chain *chain);
 
-/* Whole sectors in memory, one at a time. */
+/* Sectors in memory, one at a time. */
 typedef struct kv_sector_bytes {
     uint8_t *bytes;
     uint64_t sector; /* UINT64_MAX: none */
+    uint64_t from;   /* what lies before is not there */
     uint64_t available;
     bool partial; /* there is more in the file */
 } kv_sector_bytes;
 
-kv_status kv_sector_load(kv_file *file, kv_sector_bytes *loaded, uint64_t sector);
+/* Have a sector from byte `from` on at least: the log's last is read from where replaying begins, mostly near its end. */
+kv_status kv_sector_load(kv_file *file, kv_sector_bytes *loaded, uint64_t sector, uint64_t from);
 
 typedef struct kv_reader {
     kv_file *file;

@@ -16,7 +16,7 @@ typedef struct recovery {
 
 /* Does the file end within what stands where the reader found no record? */
 static kv_status is_cut(recovery *r, const kv_reader *reader, bool *cut) {
-    kv_status status = kv_sector_load(r->replay.file, &r->loaded, r->chain.sectors[reader->index]);
+    kv_status status = kv_sector_load(r->replay.file, &r->loaded, r->chain.sectors[reader->index], reader->offset);
     *cut = false;
     if (status != KV_OK || r->loaded.available >= r->replay.file->sector_bytes) return status;
     for (uint64_t at = reader->offset; at < r->loaded.available && !*cut; at++) *cut = r->loaded.bytes[at] != 0;
@@ -53,7 +53,7 @@ static kv_status find_end(recovery *r, kv_reader from) {
                             kv_reader_file_offset(&reader));
     }
     if (status == KV_OK) status = is_cut(r, &reader, &t->cut);
-    if (status == KV_OK) status = kv_sector_load(file, &r->loaded, r->chain.sectors[t->end.index]);
+    if (status == KV_OK) status = kv_sector_load(file, &r->loaded, r->chain.sectors[t->end.index], t->end.offset);
     if (status != KV_OK) return status;
     uint64_t leftover = kv_sector_leftovers(file, &r->loaded, t->end.offset);
     t->discarded_bytes = leftover > t->end.offset ? leftover - t->end.offset : 0;

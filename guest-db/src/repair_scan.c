@@ -277,7 +277,7 @@ static kv_status next_record(kv_repair *r, kv_log_cursor *c, kv_record *record, 
         const kv_log_part *part = &r->parts[c->part];
         const kv_sector *s = &file->sectors[part->sector];
         if (c->offset == KV_SECTOR_DATA && !part->linked) c->gap = true;
-        kv_status status = kv_sector_load(file, &r->loaded, part->sector);
+        kv_status status = kv_sector_load(file, &r->loaded, part->sector, 0);
         if (status == KV_NO_MEMORY) return status;
         uint64_t limit = file->sector_bytes - KV_SECTOR_TAIL;
         if (part->limit != 0 && part->limit < limit) limit = part->limit;
