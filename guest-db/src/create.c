@@ -29,7 +29,7 @@ int kv_sync_directory(const char *path) {
         slash[slash == directory ? 1 : 0] = 0;
     int fd = open(directory, O_RDONLY | O_DIRECTORY);
     if (fd < 0) return -1;
-    int result = fsync(fd);
+    int result = kv_sync_fd(fd, false);
     if (result != 0 && (errno == EINVAL || errno == EBADF || errno == ENOTSUP)) result = 0;
     int error = errno;
     close(fd);
@@ -91,7 +91,7 @@ kv_status kv_create(const kv_open_options *options) {
     status = kv_create_file(temporary, bytes, seed, 1, &file);
     for (int slot = 0; slot < 2 && status == KV_OK; slot++) status = kv_superblock_write(file);
     if (status == KV_OK) status = kv_log_write_header(file, 0);
-    if (status == KV_OK && fsync(file->fd) != 0) status = os_status();
+    if (status == KV_OK && kv_sync_fd(file->fd, false) != 0) status = os_status();
     if (status == KV_OK) status = kv_install_file(file, temporary, options->path, options->flags & KV_OPEN_REPLACE, &named);
     if (status != KV_OK) {
         int error = errno;

@@ -104,17 +104,18 @@ kv_status kv_file_write_zeros(kv_file *file, uint64_t offset, uint64_t length) {
     return status;
 }
 
-/* fsync(2) of macOS leaves it in the drive's cache, which a power cut empties. */
-static int data_sync(int fd) {
-#ifdef F_FULLFSYNC
-    return fcntl(fd, F_FULLFSYNC) == 0 ? 0 : fsync(fd);
+int kv_sync_fd(int fd, bool data_only) {
+#ifdef F_FULLFSYNC /* fsync(2) of macOS leaves it in the drive's cache, which a power cut empties */
+    (void)data_only;
+    if (fcntl(fd, F_FULLFSYNC) == 0) return 0;
+    return errno == ENOTSUP || errno == EINVAL || errno == ENOTTY ? fsync(fd) : -1;
 #else
-    return fdatasync(fd);
+    return data_only ? fdatasync(fd) : fsync(fd);
 #endif
 }
 
 kv_status kv_file_sync(kv_file *file) {
-    if (data_sync(file->fd) == 0) return KV_OK;
+    if (kv_sync_fd(file->fd, true) == 0) return KV_OK;
     file->poisoned = true;
     return os_failure(file, KV_IO, 0);
 }

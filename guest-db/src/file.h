@@ -106,6 +106,8 @@ kv_status kv_file_read_some(kv_file *file, uint64_t offset, void *to, uint64_t l
 /* KV_DISK_FULL leaves the file usable, KV_IO poisons it. `written` may be NULL. */
 kv_status kv_file_write(kv_file *file, uint64_t offset, const void *from, uint64_t length, uint64_t *written);
 kv_status kv_file_write_zeros(kv_file *file, uint64_t offset, uint64_t length);
+/* fsync(2), or with `data_only` fdatasync(2), out of the drive's cache, too. -1 and errno. */
+int kv_sync_fd(int fd, bool data_only);
 kv_status kv_file_sync(kv_file *file); /* data and size; a failure poisons */
 kv_status kv_file_size(kv_file *file, uint64_t *size);
 uint64_t kv_file_random(kv_file *file);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sys
@@ -48,9 +49,12 @@ class NewFile:
 def _sync(descriptor: int) -> None:
     """``os.fsync``; on macOS, where that leaves data in the drive's cache, out of it, too."""
     if sys.platform == "darwin":
-        with contextlib.suppress(OSError):  # not every file system has it
+        try:
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
             return
+        except OSError as error:  # not every file system has it
+            if error.errno not in (errno.ENOTSUP, errno.EINVAL, errno.ENOTTY):
+                raise
     os.fsync(descriptor)
 
 

@@ -213,20 +213,13 @@ static inline int kvw_os_fadvise(int fd, off_t offset, off_t length, uint32_t ad
 #endif
 }
 
-/* On disk: the bytes and what is needed to find them, or all that is known of the file. */
-static inline int kvw_os_datasync(int fd)
+/* Have all that is known of the file on disk, or only the bytes and what is needed to find them. */
+static inline int kvw_os_sync(int fd, bool data_only)
 {
 #if KVW_OS_LINUX
-    return fdatasync(fd);
+    return data_only ? fdatasync(fd) : fsync(fd);
 #else
-    return kvw_posix_sync(fd);
-#endif
-}
-static inline int kvw_os_sync(int fd)
-{
-#if KVW_OS_LINUX
-    return fsync(fd);
-#else
+    (void)data_only;
     return kvw_posix_sync(fd);
 #endif
 }
@@ -247,10 +240,8 @@ static inline ssize_t kvw_os_pwritev_with(int fd, const struct iovec *parts, int
 #endif
     /* A positioned write does not append, says POSIX. */
     result = offset < 0 ? writev(fd, parts, count) : pwritev(fd, parts, count, offset);
-    if (result > 0 && (flags & (KVW_OS_DSYNC | KVW_OS_SYNC)) &&
-        (flags & KVW_OS_SYNC ? kvw_os_sync(fd) : kvw_os_datasync(fd)) < 0)
-        return -1;
-    return result;
+    const bool sync_too = flags & (KVW_OS_DSYNC | KVW_OS_SYNC);
+    return result > 0 && sync_too && kvw_os_sync(fd, !(flags & KVW_OS_SYNC)) < 0 ? -1 : result;
 }
 
 /* Begin to write dirty pages to the device, without waiting for any (but for room in its queue). What fails the next fdatasync

@@ -125,7 +125,7 @@ int kvw_storage_sync(kvw_host *host, int os_fd, bool data_only)
 {
     kvw_storage_call call = {.operation = data_only ? KVW_STORAGE_DATASYNC : KVW_STORAGE_SYNC,
                              .os_fd = os_fd};
-    HOOKED(host, &call, data_only ? kvw_os_datasync(os_fd) : kvw_os_sync(os_fd));
+    HOOKED(host, &call, kvw_os_sync(os_fd, data_only));
 }
 
 int kvw_storage_close(kvw_host *host, int os_fd)
