@@ -133,8 +133,12 @@ static kv_status record_here(kv_reader *reader, kv_record *record) {
     kv_file *file = reader->file;
     uint64_t sector = reader->chain->sectors[reader->index];
     const uint64_t record_bytes_max = KV_RECORD_HEADER_BYTES + KV_KEY_MAX + KV_INLINE_MAX + 8;
-    if (reader->loaded->partial && reader->offset + record_bytes_max > reader->loaded->available) reader->loaded->sector = UINT64_MAX;
-    kv_status status = kv_sector_load(file, reader->loaded, sector, reader->offset);
+    uint64_t from = reader->offset;
+    if (reader->loaded->partial && reader->offset + record_bytes_max > reader->loaded->available) {
+        if (reader->loaded->sector == sector) from = reader->loaded->from; /* a second pass begins there */
+        reader->loaded->sector = UINT64_MAX;
+    }
+    kv_status status = kv_sector_load(file, reader->loaded, sector, from);
     if (status != KV_OK) return status;
     uint64_t available = reader->loaded->available, usable = file->sector_bytes - KV_SECTOR_TAIL;
     if (available > usable) available = usable;
