@@ -44,9 +44,11 @@ def complete_key(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def complete_table(ctx: typer.Context, incomplete: str) -> list[str]:
     """Tables of the named database whose names begin so."""
+    from kvwasi.commands.tables import Kind
+
     with contextlib.suppress(Exception), open_store(ctx.params["database"], "r") as store:
-        kinds = (store.tables(), store.tables(dupsort=True), store.tables(expires=True))
-        return sorted({name for names in kinds for name in names if name.startswith(incomplete)})[:100]
+        names = {name for kind in Kind for name in kind.names(store)}
+        return sorted(name for name in names if name.startswith(incomplete))[:100]
     return []
 
 

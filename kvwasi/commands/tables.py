@@ -67,13 +67,12 @@ def opened(store: "Store", table: str | None, kind: Kind | None, *, create: bool
 
 def target(store: "Store", table: str | None, *, create: bool = True) -> "Store | Table":
     """What ``--table`` names, for a command that knows nothing but keys and values."""
-    from kvwasi import DuplicatesTable, ExpiringTable
-
-    found = opened(store, table, None, create=create)
-    if isinstance(found, DuplicatesTable | ExpiringTable):
-        kind = Kind.DUPSORT if isinstance(found, DuplicatesTable) else Kind.EXPIRES
+    if table is None:
+        return store
+    kind = kind_of(store, table)
+    if kind not in (None, Kind.PLAIN):
         raise typer.BadParameter(f"the table {table} is of the kind {kind}: this is for plain ones")
-    return found
+    return store.table(table, create=create)
 
 
 def tables(database: Database, json: Json = False) -> None:
