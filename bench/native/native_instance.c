@@ -256,16 +256,12 @@ static void prepare(kve_session *session)
     session->api = &api;
     session->wasmtime = &wasmtime;
     session->fork_generation = kve_fork_generation;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&session->lock, NULL);
     pthread_mutex_init(&session->flush_lock, NULL);
     pthread_mutex_init(&session->pending_lock, NULL);
-    pthread_cond_init(&session->flush_done, &attributes);
-    pthread_cond_init(&session->gathered, &attributes);
-    pthread_cond_init(&session->flusher_wake, &attributes);
-    pthread_condattr_destroy(&attributes);
+    kve_cond_init(&session->flush_done);
+    kve_cond_init(&session->gathered);
+    kve_cond_init(&session->flusher_wake);
 }
 
 kve_session *kve_session_new(const kvw_api *api, const char *place, bool read_only, int *os_error, char *message)

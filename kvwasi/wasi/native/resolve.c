@@ -65,6 +65,8 @@ bool kvw_has_openat2(void)
     return state == 1;
 }
 
+static bool walks(const kvw_host *host) { return host->walk_only || !kvw_has_openat2(); }
+
 /* The walk: a stack of directory descriptors, so that ".." goes back to where the walk came from, whatever
  * was renamed meanwhile. */
 typedef struct walk {
@@ -219,7 +221,7 @@ int kvw_open_beneath(const kvw_host *host, int directory, const char *path, int 
         if ((flags & O_NOFOLLOW) || (errno != ELOOP && errno != ENOTDIR)) /* the errnos of a link */
             return -errno;
     }
-    if (!host->walk_only && kvw_has_openat2()) {
+    if (!walks(host)) {
         /* EAGAIN: something was renamed meanwhile. A guest that races with itself must not keep us here. */
         for (int i = 0; i < AGAIN_MAX; i++) {
             int fd = kvw_os_open_beneath(directory, path, flags | O_CLOEXEC, mode);
@@ -237,7 +239,7 @@ int kvw_act_beneath(const kvw_host *host, int directory, const char *path, bool 
                     kvw_act *act_on, void *context)
 {
     const int flags = follow ? 0 : O_NOFOLLOW;
-    if (host->walk_only || !kvw_has_openat2())
+    if (walks(host))
         return -walk_to(directory, path, &(ending){.flags = flags, .act = act, .context = context});
     int fd = kvw_open_beneath(host, directory, path, KVW_O_PATH | flags, 0);
     if (fd < 0)
