@@ -31,7 +31,6 @@ typedef struct kv_live {
     kv_live_change *changes;
     uint32_t count, capacity;
     uint32_t floor; /* those before it belong to an outer savepoint */
-    uint32_t removed_key_length; /* of the entry that kv_nodes.held tells of */
 } kv_live;
 
 /* A table that the transaction has touched: its tree, which the catalog does not have yet. */
@@ -365,7 +364,7 @@ void kv_pending_free(kv_db *db);
 /* live.c: how many bytes of each sector are referred to. */
 void kv_live_add(kv_db *db, kv_key key, const kv_place *place, int sign);
 /* The entry at `offset` of a leaf was removed from it. Its place, which the leaf's memory still has, is counted by kv_live_settle, which is
- * to come before anything but reads and kv_tree_delete. */
+ * to come before anything but reads and such deletes as leave their leaf alone. */
 void kv_live_remove_later(kv_db *db, const kv_node *leaf, uint32_t offset, uint32_t key_length);
 void kv_live_settle(kv_db *db);
 void kv_live_commit(kv_db *db);

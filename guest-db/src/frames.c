@@ -220,13 +220,19 @@ kv_status kv_nodes_write(kv_nodes *nodes, const uint32_t *pages, uint32_t count,
     return status;
 }
 
+static bool has_removed(const kv_nodes *nodes, const kv_node *node) {
+    for (uint32_t i = 0; i < nodes->removed_count; i++)
+        if (nodes->removed[i].leaf == node) return true;
+    return false;
+}
+
 /* Free one frame, writing its node first if need be. KV_NOT_FOUND: there is none to be had. */
 static kv_status evict(kv_nodes *nodes) {
     bool writable = nodes->file != NULL && !nodes->file->read_only && !nodes->file->poisoned;
     for (uint32_t n = 0; n < 2 * nodes->frames; n++) {
         nodes->hand = nodes->hand + 1 < nodes->frames ? nodes->hand + 1 : 0;
         kv_node *node = frame_at(nodes, nodes->hand);
-        if (nodes->dirty[nodes->hand] == UNTOUCHED || node->page == 0 || node == nodes->held) continue;
+        if (nodes->dirty[nodes->hand] == UNTOUCHED || node->page == 0 || has_removed(nodes, node)) continue;
         if (node->used) {
             node->used = 0;
             continue;

@@ -62,18 +62,19 @@ void kv_live_add(kv_db *db, kv_key key, const kv_place *place, int sign) {
 }
 
 void kv_live_remove_later(kv_db *db, const kv_node *leaf, uint32_t offset, uint32_t key_length) {
-    db->nodes->held = leaf;
-    db->nodes->held_offset = offset;
-    db->live.removed_key_length = key_length;
+    kv_nodes *nodes = db->nodes;
+    if (nodes->removed_count == KV_REMOVED_MAX) kv_live_settle(db);
+    nodes->removed[nodes->removed_count++] = (kv_removed){leaf, offset, key_length};
 }
 
 void kv_live_settle(kv_db *db) {
     kv_nodes *nodes = db->nodes;
-    if (nodes->held == NULL) return;
-    kv_place place;
-    memcpy(&place, (const uint8_t *)nodes->held + nodes->held_offset, sizeof place);
-    nodes->held = NULL;
-    kv_live_add(db, (kv_key){NULL, db->live.removed_key_length}, &place, -1);
+    kv_place places[KV_REMOVED_MAX];
+    for (uint32_t i = 0; i < nodes->removed_count; i++) /* in a loop of nothing else: one wait for memory for all of them */
+        memcpy(&places[i], (const uint8_t *)nodes->removed[i].leaf + nodes->removed[i].offset, sizeof places[i]);
+    for (uint32_t i = 0; i < nodes->removed_count; i++)
+        kv_live_add(db, (kv_key){NULL, nodes->removed[i].key_length}, &places[i], -1);
+    nodes->removed_count = 0;
 }
 
 void kv_live_commit(kv_db *db) {
@@ -85,7 +86,7 @@ void kv_live_commit(kv_db *db) {
 
 void kv_live_roll_back(kv_db *db, uint32_t count, uint32_t floor) {
     kv_live *live = &db->live;
-    db->nodes->held = NULL;
+    db->nodes->removed_count = 0;
     live->count = count;
     live->floor = floor;
     if (count > 0 || live->capacity <= COMPACT_FROM) return;

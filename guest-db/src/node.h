@@ -89,7 +89,7 @@ static inline void kv_node_fetch(const kv_node *node, uint32_t from, uint32_t to
     for (uint32_t at = from; at < to; at += 64) any |= *((const uint8_t *)node + at);
     __asm__ volatile("" : : "r"(any)); /* it counts as used; WebAssembly has no prefetch */
 }
-#define KV_NODE_SLOTS_BYTES (KV_NODE_BYTES / 4) /* header and slots of most leaves */
+#define KV_NODE_SLOTS_BYTES 640u /* header and slots of most small leaves; what more there is costs less when it is needed */
 /* One that is known to be in memory: its path was just walked, or it was just made. */
 static inline kv_node *kv_node_here(const kv_nodes *nodes, uint32_t page) {
     kv_node *node = kv_node_in_memory(nodes, page);

@@ -61,6 +61,13 @@ typedef struct kv_page_list {
     uint32_t count, capacity;
 } kv_page_list;
 
+/* An entry that was taken out of a leaf of the open transaction: the leaf's memory has it still. */
+typedef struct kv_removed {
+    const struct kv_node *leaf;
+    uint32_t offset, key_length;
+} kv_removed;
+#define KV_REMOVED_MAX 16u
+
 typedef struct kv_nodes {
     struct kv_file *file; /* NULL: there is no file, all stays in memory */
     kv_pages *sectors;
@@ -88,8 +95,8 @@ typedef struct kv_nodes {
     uint32_t free_frame_count;
     uint32_t hand; /* of the clock that finds what to evict */
     uint64_t loads, evictions, writes;
-    const struct kv_node *held; /* stays in memory: it has something at `held_offset` that will be looked at (live.c). NULL: none */
-    uint32_t held_offset;
+    kv_removed removed[KV_REMOVED_MAX]; /* see live.c; their leaves stay in memory */
+    uint32_t removed_count;
     uint8_t *gather; /* where pages are made ready for a write */
     kv_status failure; /* why kv_node_get gave NULL */
     /* of the open transaction: what a rollback takes back */

@@ -18,9 +18,7 @@ kv_status kv_tree_find(kv_nodes *nodes, const kv_root *root, kv_key key, kv_path
         if (level == 0) return equal ? KV_OK : KV_NOT_FOUND;
         at = kv_node_child(node, index);
         const kv_node *leaf = level == 1 ? kv_node_in_memory(nodes, at) : NULL;
-        if (leaf == NULL) continue;
-        if (nodes->held != NULL) kv_node_fetch(nodes->held, nodes->held_offset, nodes->held_offset + 1); /* both at once */
-        kv_node_fetch(leaf, 0, KV_NODE_SLOTS_BYTES);
+        if (leaf != NULL) kv_node_fetch(leaf, 0, KV_NODE_SLOTS_BYTES);
     }
 }
 

@@ -12,16 +12,16 @@ void kv_apply_put(kv_db *db, kv_root *root, kv_path *path, kv_key key, bool ther
 }
 
 void kv_apply_delete(kv_db *db, kv_root *root, kv_path *path, kv_key key) {
-    kv_live_settle(db);
     const kv_node *leaf = kv_node_here(db->nodes, path->steps[0].node);
     const kv_slot *slot = &leaf->slots[path->steps[0].index];
     uint32_t offset = slot->offset, bytes = (uint32_t)(sizeof *slot + sizeof(kv_place)) + slot->length;
     bool stays = kv_node_used(leaf) >= KV_MERGE_BELOW + bytes;
     if (db->txn.state == KV_TXN_NONE || !stays) {
+        kv_live_settle(db);
         kv_place old = kv_tree_place(db->nodes, path);
         kv_live_add(db, key, &old, -1);
         kv_tree_delete(db->nodes, root, path, 1);
-    } else { /* what led here came without the entry, and the next delete waits for memory anyway */
+    } else { /* what led here came without the entry */
         stays = kv_tree_delete(db->nodes, root, path, 1);
         assert(stays);
         kv_live_remove_later(db, kv_node_here(db->nodes, path->steps[0].node), offset, key.length);

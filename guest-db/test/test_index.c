@@ -237,7 +237,7 @@ static void test_what_deletes_leave_to_be_counted(void) {
         for (uint32_t i = 0; i < 400; i++) {
             uint32_t key = (uint32_t)(test_random(&random) % MANY);
             CHECK_EQUAL(write_one(db, &now, key, 0, KV_IN_TRANSACTION), KV_OK);
-            left += db->nodes->held != NULL;
+            left += db->nodes->removed_count > 0;
             uint64_t evictions = db->nodes->evictions;
             uint32_t what = (uint32_t)(test_random(&random) % 40);
             if (what == 0) expect(db, &now, KV_VIEW_TRANSACTION, 97);
@@ -255,7 +255,7 @@ static void test_what_deletes_leave_to_be_counted(void) {
                 if (what == 3) now = outer;
                 within = false;
             }
-            evictions_meanwhile += db->nodes->held != NULL ? db->nodes->evictions - evictions : 0;
+            evictions_meanwhile += db->nodes->removed_count > 0 ? db->nodes->evictions - evictions : 0;
         }
         if (round % 4 == 3) {
             CHECK_EQUAL(kv_txn_rollback(db), KV_OK);
@@ -263,7 +263,7 @@ static void test_what_deletes_leave_to_be_counted(void) {
         } else {
             CHECK_EQUAL(kv_txn_commit(db, KV_DURABLE), KV_NEEDS_SYNC);
         }
-        CHECK(db->nodes->held == NULL);
+        CHECK_EQUAL(db->nodes->removed_count, 0);
         CHECK_EQUAL(kv_db_flush(db), KV_OK);
         check_clean(db, "deletes");
     }
