@@ -312,8 +312,9 @@ KV_EXPORT(kv_guest_stats) kv_status kv_guest_stats(void);
 KV_EXPORT(kv_guest_check_begin) kv_status kv_guest_check_begin(void);
 KV_EXPORT(kv_guest_check_step) kv_status kv_guest_check_step(void);
 /* Rewrite what is live into a new file that replaces the old. begin when no transaction is open (KV_BUSY); writes answer
- * KV_BUSY until it ends, reads go on. step: KV_AGAIN, then KV_SYNC_FIRST twice (flush block.fd, which is the new
- * file's here, and call again with KV_BARRIER_DONE), then KV_OK, with block.fd the new file. abort undoes it before that. */
+ * KV_BUSY until it ends, reads go on. step: KV_AGAIN, with block.count kv_value_ref in the data buffer of what the next one reads;
+ * then KV_SYNC_FIRST twice (flush block.fd, which is the new file's here, and call again with KV_BARRIER_DONE), then KV_OK, with
+ * block.fd the new file. abort undoes it before that. */
 KV_EXPORT(kv_guest_compact_begin) kv_status kv_guest_compact_begin(void);
 KV_EXPORT(kv_guest_compact_step) kv_status kv_guest_compact_step(uint32_t flags);
 KV_EXPORT(kv_guest_compact_abort) kv_status kv_guest_compact_abort(void);

@@ -242,7 +242,7 @@ static kv_status check_entry(kv_check *check, kv_key key, const kv_place *place,
     *done = true;
     kv_status status = KV_OK;
     if (check->large_read == 0) {
-        status = kv_stored_record(check->file, key, place, &record, bytes);
+        status = kv_stored_record(check->file, key, place, &record, bytes, 0);
         if (status == KV_OK && record.table != check->table)
             status = kv_file_fail(check->file, KV_CORRUPT, KV_DETAIL_INDEX, place->offset);
     }

@@ -57,16 +57,12 @@ kv_status kv_compact_abort(kv_db *db) {
     return KV_OK;
 }
 
-/* Append the record of an inline value to the new log, verified. */
+/* Append the record of an inline value, which was read with it, to the new log. */
 static kv_status copy_inline(kv_db *db, kv_record *record, const kv_place *from, kv_place *to) {
-    static uint8_t value[KV_INLINE_MAX + 1];
     kv_file *target = db->compaction.target->file;
-    kv_status status = kv_file_read(db->file, from->offset, value, from->length);
-    if (status == KV_OK && kv_value_sum(value, from->length) != from->sum)
-        status = kv_file_fail(db->file, KV_CORRUPT, KV_DETAIL_VALUE, from->offset);
-    if (status != KV_OK) return kv_db_fail(db, status);
-    record->value = value;
-    status = kv_log_append(target, record, to);
+    if (kv_value_sum(record->value, from->length) != from->sum)
+        return kv_db_fail(db, kv_file_fail(db->file, KV_CORRUPT, KV_DETAIL_VALUE, from->offset));
+    kv_status status = kv_log_append(target, record, to);
     if (status != KV_OK) db->error = target->error;
     return status;
 }
@@ -123,19 +119,20 @@ static kv_status copy_large(kv_db *db, kv_record *record, const kv_place *from, 
 static kv_status copy_entry(kv_db *db, kv_key key, const kv_place *from, bool *done) {
     kv_compaction *c = &db->compaction;
     kv_db *target = c->target;
-    uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX];
+    static uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX + KV_INLINE_MAX];
+    bool large = from->length > KV_INLINE_MAX;
     kv_record record;
     kv_place to;
     kv_target place;
     *done = true;
-    kv_status status = kv_stored_record(db->file, key, from, &record, bytes);
+    kv_status status = kv_stored_record(db->file, key, from, &record, bytes, large ? 0 : from->length);
     if (status != KV_OK) return kv_db_fail(db, status);
     record.type = KV_RECORD_PUT;
     record.flags = KV_FLAG_COMMIT;
     record.confirmed = 0;
-    status = from->length > KV_INLINE_MAX ? copy_large(db, &record, from, &to, done) : copy_inline(db, &record, from, &to);
+    status = large ? copy_large(db, &record, from, &to, done) : copy_inline(db, &record, from, &to);
     if (status != KV_OK || !*done) return status;
-    status = kv_target_find(target, &target->head, c->table, key, &place);
+    status = kv_target_find_last(target, &target->head, c->table, key, &place);
     if (status != KV_NOT_FOUND) {
         db->error = target->error;
         return status == KV_OK ? KV_CORRUPT : status;
@@ -171,7 +168,8 @@ static kv_status copy_some(kv_db *db) {
     kv_walk walk = {.nodes = db->nodes, .root = c->root};
     uint8_t buffer[KV_KEY_MAX];
     kv_status status = kv_last_key_seek(&c->last, &walk);
-    for (uint64_t moved = 0; status == KV_OK && walk.valid && moved < BYTES_A_STEP;) {
+    uint64_t moved = 0;
+    for (uint32_t n = 0; status == KV_OK && walk.valid && moved < BYTES_A_STEP && n < KV_COMPACT_ENTRIES_A_STEP; n++) {
         kv_key key = kv_walk_key(&walk, buffer);
         kv_place from = kv_walk_place(&walk);
         bool done;
@@ -186,6 +184,23 @@ static kv_status copy_some(kv_db *db) {
     status = next_table(db);
     if (status == KV_NOT_FOUND) c->phase = PHASE_INDEX;
     return status == KV_NOT_FOUND ? KV_OK : status;
+}
+
+uint32_t kv_compact_ahead(const kv_db *db, kv_value_ref *refs) {
+    const kv_compaction *c = &db->compaction;
+    if (!c->open || c->phase != PHASE_COPY) return 0;
+    kv_walk walk = {.nodes = db->nodes, .root = c->root};
+    kv_status status = kv_last_key_seek(&c->last, &walk);
+    uint8_t buffer[KV_KEY_MAX];
+    uint32_t count = 0;
+    while (status == KV_OK && walk.valid && count < KV_COMPACT_ENTRIES_A_STEP) {
+        kv_place place = kv_walk_place(&walk);
+        uint32_t before = KV_RECORD_HEADER_BYTES + kv_walk_key(&walk, buffer).length;
+        if (place.length > KV_INLINE_MAX || place.offset < before) break;
+        refs[count++] = (kv_value_ref){place.offset - before, before + place.length, 0, KV_WHERE_FILE, db->file->fd};
+        status = kv_walk_next(&walk);
+    }
+    return count;
 }
 
 /* The new database's index; KV_SYNC_FIRST when all of it is written. */

@@ -432,9 +432,10 @@ void kv_cursors_end_transaction(kv_db *db); /* close those over the transaction 
 /* stored.c: the record behind an entry of the index. */
 #define KV_PIECE_BYTES (256u << 10) /* large values are read and copied by pieces */
 /* Read and verify the header and key of the record whose value lies at `place`; KV_CORRUPT when they do not agree with
- * `key` and `place`. `bytes` takes header and key. */
-kv_status kv_stored_record(kv_file *file, kv_key key, const kv_place *place, kv_record *record,
-                           uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX]);
+ * `key` and `place`. `bytes` takes header and key, KV_RECORD_HEADER_BYTES + KV_KEY_MAX at most, and `value_bytes` of what follows:
+ * the value, which is not verified. */
+kv_status kv_stored_record(kv_file *file, kv_key key, const kv_place *place, kv_record *record, uint8_t *bytes,
+                           uint32_t value_bytes);
 /* The sector, or the first of the run, in which the file's byte `offset` lies. */
 bool kv_stored_sector(const kv_file *file, uint64_t offset, uint64_t *sector);
 void kv_last_key_set(kv_last_key *last, kv_key key);
@@ -485,6 +486,9 @@ void kv_readers_forget(kv_db *db); /* the file is another one now */
 kv_status kv_compact_begin(kv_db *db);
 /* KV_SYNC_FIRST, twice: flush the target's descriptor. */
 kv_status kv_compact_step(kv_db *db, uint32_t flags);
+#define KV_COMPACT_ENTRIES_A_STEP 256u
+/* The records that the next step reads, at most so many: they lie scattered, and come from memory sooner when it is known before. */
+uint32_t kv_compact_ahead(const kv_db *db, kv_value_ref *refs);
 kv_status kv_compact_abort(kv_db *db);
 
 #endif

@@ -317,12 +317,15 @@ kv_status kv_guest_check_step(void) {
     return answer(kv_check_step(db, (kv_problem *)(void *)data, sizeof data / sizeof(kv_problem), &block.count));
 }
 
+static_assert(sizeof data >= KV_COMPACT_ENTRIES_A_STEP * sizeof(kv_value_ref), "what a step tells of the next");
+
 kv_status kv_guest_compact_begin(void) { return db == NULL ? KV_CLOSED : answer(kv_compact_begin(db)); }
 
 kv_status kv_guest_compact_step(uint32_t flags) {
     if (db == NULL) return KV_CLOSED;
     kv_status status = answer(kv_compact_step(db, flags));
     block.fd = status == KV_SYNC_FIRST ? db->compaction.target->file->fd : db->file->fd;
+    block.count = status == KV_AGAIN ? kv_compact_ahead(db, (kv_value_ref *)(void *)data) : 0;
     return status;
 }
 

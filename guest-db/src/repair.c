@@ -167,7 +167,8 @@ static kv_status name_of(kv_repair *r, uint32_t table, uint8_t *to, uint32_t *le
     static _Alignas(8) uint8_t entry[sizeof(kv_entry) + KV_KEY_MAX];
     *length = 0;
     for (uint64_t count = 1; count > 0;) {
-        kv_status status = kv_table_names(r->target, r->target->nodes, &r->target->head, (kv_key){to, *length}, entry, sizeof entry, &count);
+        kv_key after = {to, *length};
+        kv_status status = kv_table_names(r->target, r->target->nodes, &r->target->head, after, entry, sizeof entry, &count);
         if (status != KV_OK) return status;
         if (count == 0) break;
         const kv_entry *e = (const kv_entry *)(const void *)entry;
@@ -244,7 +245,7 @@ static kv_status copy_value(kv_repair *r, kv_key key, const kv_place *from, kv_p
     static uint8_t value[KV_INLINE_MAX];
     uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX];
     kv_record record;
-    kv_status status = kv_stored_record(r->source->file, key, from, &record, bytes);
+    kv_status status = kv_stored_record(r->source->file, key, from, &record, bytes, 0);
     if (status == KV_OK && record.table != r->table) status = KV_CORRUPT;
     if (status != KV_OK) return status;
     bool large = from->length > KV_INLINE_MAX;

@@ -226,7 +226,7 @@ static uint64_t commit_of(kv_repair *r, kv_key key, const kv_place *place) {
     uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX];
     kv_record record;
     if (place->length == KV_MARKER) return place->offset;
-    return kv_stored_record(r->source->file, key, place, &record, bytes) == KV_OK ? record.commit : 0;
+    return kv_stored_record(r->source->file, key, place, &record, bytes, 0) == KV_OK ? record.commit : 0;
 }
 
 kv_status kv_repair_enter(kv_repair *r, uint32_t table, kv_key key, const kv_place *place, uint64_t commit) {
@@ -262,7 +262,7 @@ static kv_status apply(kv_repair *r, const kv_record *record, uint64_t file_offs
         kv_place there = {at, record->value_length, record->value_sum};
         kv_record stored;
         uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX];
-        bool good = external ? kv_stored_record(r->source->file, record->key, &there, &stored, bytes) == KV_OK
+        bool good = external ? kv_stored_record(r->source->file, record->key, &there, &stored, bytes, 0) == KV_OK
                              : kv_value_sum(record->value, record->value_length) == record->value_sum;
         place.sum = KV_MARKER_LOST;
         if (good) place = there;
@@ -336,7 +336,10 @@ static kv_status apply_group(kv_repair *r, bool undo) {
         bool undone = false;
         kv_status status = next_record(r, &c, &record, &at);
         if (status == KV_OK && undo) status = is_undone(r, c, number, &undone);
-        if (status == KV_OK && undo) status = next_record(r, &(kv_log_cursor){c.part, (uint32_t)(c.offset - kv_record_bytes(&record)), 0, false, 0}, &record, &at);
+        if (status == KV_OK && undo) {
+            kv_log_cursor again = {c.part, (uint32_t)(c.offset - kv_record_bytes(&record)), 0, false, 0};
+            status = next_record(r, &again, &record, &at);
+        }
         if (status == KV_OK && !undone) status = apply(r, &record, at);
         if (status != KV_OK) return status == KV_NOT_FOUND ? KV_OK : status;
     }

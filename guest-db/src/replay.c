@@ -8,7 +8,7 @@ static kv_status verify_external(kv_file *file, const kv_record *record, bool *w
     kv_place place = {record->external, record->value_length, record->value_sum};
     kv_record stored;
     uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX];
-    kv_status status = kv_stored_record(file, record->key, &place, &stored, bytes);
+    kv_status status = kv_stored_record(file, record->key, &place, &stored, bytes, 0);
     *whole = status == KV_OK;
     if (status == KV_CORRUPT) return KV_OK;
     uint8_t *piece = malloc(KV_PIECE_BYTES);

@@ -8,18 +8,19 @@ bool kv_stored_sector(const kv_file *file, uint64_t offset, uint64_t *sector) {
     return true;
 }
 
-kv_status kv_stored_record(kv_file *file, kv_key key, const kv_place *place, kv_record *record,
-                           uint8_t bytes[KV_RECORD_HEADER_BYTES + KV_KEY_MAX]) {
+kv_status kv_stored_record(kv_file *file, kv_key key, const kv_place *place, kv_record *record, uint8_t *bytes,
+                           uint32_t value_bytes) {
     uint64_t before = KV_SECTORS_START + KV_SECTOR_DATA + KV_RECORD_HEADER_BYTES + key.length;
     if (place->offset < before) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, place->offset);
     uint64_t at = kv_record_offset(place, key);
     uint64_t sector;
     if (at % 8 != 0 || !kv_stored_sector(file, at, &sector)) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, at);
-    kv_status status = kv_file_read(file, at, bytes, KV_RECORD_HEADER_BYTES + key.length);
+    kv_status status = kv_file_read(file, at, bytes, KV_RECORD_HEADER_BYTES + key.length + value_bytes);
     if (status != KV_OK) return status;
     const kv_sector *s = &file->sectors[sector];
     uint64_t position = kv_position(file, s->generation, at - kv_sector_offset(file, sector));
-    bool valid = kv_record_decode(record, bytes, UINT64_MAX / 2, s->salt, position) && !(record->flags & KV_FLAG_EXTERNAL) &&
+    bool fits = kv_load16(bytes + KV_RH_KEY_LENGTH) == key.length && !(bytes[KV_RH_FLAGS] & KV_FLAG_EXTERNAL); /* in what was read */
+    bool valid = fits && kv_record_decode(record, bytes, UINT64_MAX / 2, s->salt, position) &&
                  (record->type == KV_RECORD_PUT || record->type == KV_RECORD_VALUE);
     if (!valid) return kv_file_fail(file, KV_CORRUPT, KV_DETAIL_RECORD, at);
     if (kv_compare(record->key, key) != 0 || record->value_length != place->length || record->value_sum != place->sum)

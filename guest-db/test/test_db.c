@@ -226,6 +226,40 @@ static void test_arguments(void) {
     kv_db_free(db);
 }
 
+/* Each step of a compaction tells which records the next one reads: of all entries, each once and in order. */
+static void test_a_compaction_tells_what_it_reads_next(void) {
+    enum { MANY = 3 * KV_COMPACT_ENTRIES_A_STEP + 7 };
+    static kv_value_ref refs[KV_COMPACT_ENTRIES_A_STEP];
+    char key[16];
+    kv_value_ref ref;
+    disk_reset();
+    kv_db *db = open_database(KV_OPEN_CREATE);
+    CHECK_EQUAL(kv_compact_ahead(db, refs), 0);
+    CHECK_EQUAL(kv_txn_begin(db), KV_OK);
+    for (uint32_t i = 0; i < MANY; i++) { /* 7 has no common divisor with their number: out of order */
+        (void)sprintf(key, "%06u", i * 7 % MANY);
+        CHECK_EQUAL(kv_txn_put(db, 0, (kv_key){(const uint8_t *)key, 6}, NULL, 0, 0, &ref), KV_OK);
+    }
+    CHECK_EQUAL(kv_txn_commit(db, 0), KV_OK);
+    CHECK_EQUAL(kv_db_flush(db), KV_OK);
+    CHECK_EQUAL(kv_compact_begin(db), KV_OK);
+    uint32_t told = 0, before = 0, count;
+    while ((count = kv_compact_ahead(db, refs)) > 0) {
+        for (uint32_t i = 0; i < count; i++, told++) {
+            uint8_t bytes[KV_RECORD_HEADER_BYTES + 6];
+            CHECK_EQUAL(refs[i].length, sizeof bytes);
+            CHECK_EQUAL(kv_file_read(db->file, refs[i].offset, bytes, sizeof bytes), KV_OK);
+            CHECK(memcmp(bytes + KV_RECORD_HEADER_BYTES, key, (size_t)sprintf(key, "%06u", told)) == 0);
+        }
+        CHECK_EQUAL(db->compaction.target->head.main.count, before);
+        CHECK_EQUAL(kv_compact_step(db, 0), KV_AGAIN);
+        CHECK_EQUAL(db->compaction.target->head.main.count, before += count);
+    }
+    CHECK_EQUAL(told, MANY);
+    CHECK_EQUAL(kv_compact_abort(db), KV_OK);
+    close_database(db);
+}
+
 static void test_cursors_keep_their_version(void) {
     disk_reset();
     history h;
@@ -433,6 +467,7 @@ int main(void) {
     RUN(test_arguments);
     RUN(test_what_is_not_durable_is_not_seen);
     RUN(test_a_failed_flush_poisons);
+    RUN(test_a_compaction_tells_what_it_reads_next);
     RUN(test_cursors_keep_their_version);
     RUN(test_cursors_of_a_transaction_are_closed_with_it);
     RUN(test_histories);

@@ -113,6 +113,17 @@ int kve_check(kve_session *session, kv_problem **out, size_t *count, kve_failure
 
 /* --- compaction --- */
 
+static int prefetch_next(kve_session *session)
+{
+    const kv_value_ref *refs = kve_data(session);
+    const uint64_t count = kve_block(session)->count;
+    if (count > KV_DATA_CAPACITY / sizeof *refs)
+        return kve_break(session, "the engine told of more than fits its buffer");
+    for (uint64_t i = 0; i < count; i++)
+        kve_prefetch(session, &refs[i]);
+    return KV_AGAIN;
+}
+
 /* One step; KV_SYNC_FIRST sets `*fd`, the new file's. */
 static int compact_call(kve_session *session, kve_export which, uint32_t flags, int32_t *fd, kve_failure *failure)
 {
@@ -124,6 +135,7 @@ static int compact_call(kve_session *session, kve_export which, uint32_t flags, 
     }
     status = kve_status_of(session, kve_call(session, which, flags, 0, 0, 0, 0), failure);
     if (status == KV_SYNC_FIRST) *fd = kve_block(session)->fd;
+    if (status == KV_AGAIN) status = prefetch_next(session);
     if (which == KVE_compact_step && status == KV_OK) session->files++;
     session->compacting = which == KVE_compact_begin ? status == KV_OK
                           : which == KVE_compact_step ? status != KV_OK
