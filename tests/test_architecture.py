@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LINES_MAX = 550
+C_LINE_MAX = 140  # Python's is ruff's
 
 # From the bottom to the top; a room may use those below it, and `errors`, which uses nothing.
 LAYERS = [
@@ -149,6 +150,18 @@ def test_files_have_a_size_one_can_read() -> None:
             if lines > LINES_MAX and path.suffix != ".pyc":
                 long[str(path.relative_to(ROOT))] = lines
     assert not long, f"longer than {LINES_MAX} lines: find the wall in them: {long}"
+
+
+def test_lines_of_c_have_a_length_one_can_read() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for room in ("kvwasi", "guest-db", "bench", "tests")
+        for path in (ROOT / room).rglob("*.[chp]*")
+        if path.suffix in (".c", ".h", ".pyx", ".pxd", ".pxi")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > C_LINE_MAX
+    ]
+    assert not long, f"longer than {C_LINE_MAX} characters: {long}"
 
 
 def test_tests_do_not_sleep() -> None:

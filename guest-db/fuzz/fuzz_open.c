@@ -224,8 +224,8 @@ static void mutate(uint8_t *bytes, size_t *size, uint64_t *random) {
         size_t at = 1 + (size_t)(test_random(random) % (test_random(random) % 4 ? dense : *size - 1));
         if (test_random(random) % 3 == 0) at = 1 + KV_SECTORS_START + (size_t)(test_random(random) % 2048);
         if (test_random(random) % 3 == 0) /* pages of the index lie behind the first sectors */
-            at = 1 + KV_SECTORS_START + (1 + test_random(random) % 3) * KV_SECTOR_BYTES_MIN + KV_PAGE_BYTES * (1 + test_random(random) % 24) +
-                 (size_t)(test_random(random) % 160);
+            at = 1 + KV_SECTORS_START + (1 + test_random(random) % 3) * KV_SECTOR_BYTES_MIN +
+                 KV_PAGE_BYTES * (1 + test_random(random) % 24) + (size_t)(test_random(random) % 160);
         if (at + 8 >= *size) continue;
         uint64_t number = numbers[test_random(random) % (sizeof numbers / sizeof *numbers)];
         switch (test_random(random) % 6) {

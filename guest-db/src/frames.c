@@ -149,7 +149,8 @@ uint8_t *kv_nodes_load(kv_nodes *nodes, uint32_t page) {
     uint32_t frame = nodes->free_frames[nodes->free_frame_count - 1];
     kv_node *node = frame_at(nodes, frame);
     nodes->failure = file == NULL ? KV_CORRUPT : kv_file_read(file, offset, node, KV_NODE_BYTES);
-    if (nodes->failure == KV_OK && (node->page != page || node->sum != kv_page_sum(file, page, (const uint8_t *)node) || !kv_node_is_sound(nodes, node)))
+    bool right = nodes->failure == KV_OK && node->page == page && node->sum == kv_page_sum(file, page, (const uint8_t *)node);
+    if (nodes->failure == KV_OK && !(right && kv_node_is_sound(nodes, node)))
         nodes->failure = kv_file_fail(file, KV_CORRUPT, KV_DETAIL_INDEX, offset);
     if (nodes->failure != KV_OK) {
         node->page = 0; /* it stays free */

@@ -1,5 +1,6 @@
-/* Damage to a database that was closed: bits of it flipped, and the lengths to which it may be cut; with `all` every one. It either opens with the right
- * contents, or says what is wrong: at opening, or when the value is read. Never wrong contents, never fewer. */
+/* Damage to a database that was closed: bits of it flipped, and the lengths to which it may be cut; with `all` every one. It
+ * either opens with the right contents, or says what is wrong: at opening, or when the value is read. Never wrong contents,
+ * never fewer. */
 #include "disk.h"
 #include "workload.h"
 

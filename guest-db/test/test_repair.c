@@ -124,9 +124,9 @@ static void test_damage(void) {
         for (int i = 0; i < 60; i++) {
             uint8_t *copy = malloc(size);
             memcpy(copy, bytes, size);
-            size_t at = (size_t)(test_random(&random) % (i % 3 ? size : 20000)), length = size;
+            size_t at = (size_t)(test_random(&random) % (i % 3 ? size : 20000)), page = at & ~(size_t)4095, length = size;
             if (i % 10 == 9) length = at;
-            else if (i % 10 == 8) memset(copy + (at & ~(size_t)4095), 0, size - (at & ~(size_t)4095) < 4096 ? size - (at & ~(size_t)4095) : 4096);
+            else if (i % 10 == 8) memset(copy + page, 0, size - page < 4096 ? size - page : 4096);
             else copy[at] ^= (uint8_t)(1 << (at % 8));
             disk_reset();
             disk_put(DATABASE, copy, length);
