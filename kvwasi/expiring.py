@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -236,8 +236,39 @@ class ExpiringTable(MutableMapping[bytes, bytes]):
         if expires != _NEVER:
             due.put(_due_key(expires, raw), b"")
 
+    def put_many(
+        self,
+        pairs: Mapping[Any, Any] | Iterable[tuple[Data, Data]],
+        /,
+        *,
+        ttl: float | timedelta | None = None,
+    ) -> None:
+        """Store (key, value) pairs, or the items of a mapping, in one transaction: all or none.
+
+        They expire together after ``ttl`` seconds, or (None) never.
+        """
+        items = pairs.items() if isinstance(pairs, Mapping) else pairs
+        with self._change() as (entries, due, now):
+            expires = _expiry(now, ttl)
+            for key, value in items:
+                self._store(entries, due, key, expires, _engine.as_bytes(value))
+
     def __setitem__(self, key: Data, value: Data) -> None:
         self.put(key, value)
+
+    def update(self, other: Any = (), /, **named: Data) -> None:
+        """Store the items of a mapping, pairs, and keyword arguments; as :meth:`put_many` does."""
+        pairs = other.items() if hasattr(other, "items") else other
+        self.put_many([*pairs, *named.items()])
+
+    def setdefault(self, key: Data, default: Data = b"") -> bytes:
+        """Store ``default``, for ever, if ``key`` is not there; return the value that is there now."""
+        with self._change() as (entries, due, now):
+            stored = self._find(entries, key, now)
+            if stored is not None:
+                return stored[8:]
+            self._store(entries, due, key, _NEVER, _engine.as_bytes(default))
+            return _engine.as_bytes(default)
 
     def touch(self, key: Data, ttl: float | timedelta | None) -> bool:
         """Let an entry expire after so many seconds from now, or (None) never. Whether it is there."""
@@ -258,6 +289,32 @@ class ExpiringTable(MutableMapping[bytes, bytes]):
     def __delitem__(self, key: Data) -> None:
         if not self.delete(key):
             raise KeyNotFoundError(key)
+
+    def pop(self, key: Data, default: Any = _ANYTHING) -> Any:
+        """Remove ``key`` and return its value; ``default`` if it is not there.
+
+        Raises:
+            KeyNotFoundError: it is not there, and there is no default.
+        """
+        with self._change() as (entries, due, now):
+            stored = self._find(entries, key, now)
+            self._remove(entries, due, key)
+        if stored is None and default is _ANYTHING:
+            raise KeyNotFoundError(key)
+        return default if stored is None else stored[8:]
+
+    def popitem(self) -> tuple[bytes, bytes]:
+        """Remove the first key and return it with its value.
+
+        Raises:
+            KeyNotFoundError: there is none.
+        """
+        with self._change() as (entries, due, now):
+            for key, stored in entries.items():
+                if int.from_bytes(stored[:8], "big") > now:
+                    self._remove(entries, due, key)
+                    return key, stored[8:]
+        raise KeyNotFoundError("the table is empty")
 
     def clear(self) -> None:
         """Remove every entry, at once."""

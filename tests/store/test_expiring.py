@@ -73,6 +73,37 @@ def test_conditions_take_it_for_absent(store: kvwasi.Store) -> None:
         table.put("k", "v", expect="4", overwrite=False)
 
 
+def test_what_a_mapping_has_happens_at_once(store: kvwasi.Store) -> None:
+    clock = Clock()
+    table = ExpiringTable(store, "t", clock=clock)
+    before = store.stats().commits
+    table.put_many([("a", "1"), ("b", "2"), ("b", "3")], ttl=5)
+    table.update({"c": "4"}, d="5")
+    assert store.stats().commits == before + 2
+    with pytest.raises(TypeError):
+        table.put_many([("e", "6"), ("f", None)])  # type: ignore[list-item]
+    assert dict(table) == {b"a": b"1", b"b": b"3", b"c": b"4", b"d": b"5"} and table.ttl("b") == 5
+    assert (table.setdefault("c", "7"), table.setdefault("g", "8"), table.ttl("g")) == (b"4", b"8", None)
+    before = store.stats().commits
+    assert (table.pop("a"), table.popitem()) == (b"1", (b"b", b"3"))
+    assert store.stats().commits == before + 2 and table.pop("a", "none") == "none"
+    with pytest.raises(kvwasi.KeyNotFoundError):
+        table.pop("a")
+
+    table.put("b", "9", ttl=1)
+    clock.now += SECOND
+    with pytest.raises(kvwasi.KeyNotFoundError):
+        table.pop("b")
+    table.put("b", "9", ttl=1)
+    clock.now += SECOND
+    assert table.popitem() == (b"c", b"4")  # not what has expired
+    assert table.setdefault("b", "now") == b"now"
+    table.clear()
+    with pytest.raises(kvwasi.KeyNotFoundError):
+        table.popitem()
+    assert stored(store) == (0, 0)
+
+
 def test_touch(store: kvwasi.Store) -> None:
     clock = Clock()
     table = ExpiringTable(store, "t", clock=clock)
