@@ -14,6 +14,17 @@
 """
 
 from kvwasi.aio.series import AsyncSeries
-from kvwasi.aio.store import AsyncSnapshot, AsyncStore, AsyncTable, AsyncTransaction, open
+from kvwasi.aio.store import AsyncSavepoint, AsyncSnapshot, AsyncStore, AsyncTransaction, open
+from kvwasi.aio.tables import AsyncDuplicatesTable, AsyncExpiringTable, AsyncTable
 
-__all__ = ["AsyncSeries", "AsyncSnapshot", "AsyncStore", "AsyncTable", "AsyncTransaction", "open"]
+__all__ = [
+    "AsyncDuplicatesTable",
+    "AsyncExpiringTable",
+    "AsyncSavepoint",
+    "AsyncSeries",
+    "AsyncSnapshot",
+    "AsyncStore",
+    "AsyncTable",
+    "AsyncTransaction",
+    "open",
+]

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING, Any
 
-from kvwasi.aio.verbs import AsyncEntries, AsyncReads
+from kvwasi.aio.verbs import AsyncReads, Named
 
 if TYPE_CHECKING:
-    from kvwasi.series import Retention, Status, Time
+    from kvwasi.series import Entry, Retention, Status, Time
     from kvwasi.series.series import OnConflict
 
-T = TypeVar("T")
-_BATCH = 4096
 
-
-class AsyncSeries:
+class AsyncSeries(Named):
     """A time series; made by ``series`` of a store or a transaction. See :class:`kvwasi.Series`."""
 
     def __init__(self, of: AsyncReads, name: str | bytes, retention: Retention | None = None) -> None:
-        self._of = of
-        self._name = name
+        super().__init__(of, name)
         self._retention = retention
 
-    async def _read(self, do: Callable[[Any], T]) -> T:
-        return await self._of._read(lambda of: do(of.series(self._name)))
+    def _find(self, of: Any) -> Any:
+        return of.series(self._name)
 
-    async def _write(self, do: Callable[[Any], T]) -> T:
-        if not isinstance(self._of, AsyncEntries):
-            raise TypeError("a snapshot cannot be changed")
-        return await self._of._write(lambda of: do(of.series(self._name, retention=self._retention)))
+    def _find_to_change(self, of: Any) -> Any:
+        return of.series(self._name, retention=self._retention)
 
     async def append(self, value: Any, ts: Time | None = None, *, on_conflict: OnConflict = "error") -> int:
         """Append an entry; its time."""
@@ -56,6 +49,18 @@ class AsyncSeries:
         """Remove all entries."""
         await self._write(lambda series: series.clean())
 
+    async def trim(self) -> int:
+        """Remove all that the retention does not keep. How many entries."""
+        return await self._write(lambda series: series.trim())
+
+    async def kind(self) -> str | None:
+        """What its values are: ``"bytes"``, ``"float"`` or ``"int"``; None before the first."""
+        return await self._read(lambda series: series.kind)
+
+    async def retention(self) -> Retention:
+        """What is kept."""
+        return await self._read(lambda series: series.retention)
+
     async def get(self, time: Time) -> Any:
         """The entry of exactly this time; None if there is none."""
         return await self._read(lambda series: series.get(time))
@@ -80,14 +85,17 @@ class AsyncSeries:
         """Times and values of a range as arrays."""
         return await self._read(lambda series: series.to_numpy(start, stop, status=status))
 
-    async def items(
+    def items(
         self, start: Time | None = None, stop: Time | None = None, **more: Any
     ) -> AsyncIterator[tuple[int, Any]]:
-        """(time, value) of the entries of a range, for ``async for``."""
-        iterator = await self._read(lambda series: series.items(start, stop, **more))
-        while batch := await self._of._read(lambda _: list(islice(iterator, _BATCH))):
-            for entry in batch:
-                yield entry
+        """(time, value) of the entries of a range, for ``async for``; ``more`` as for the plain ``items``."""
+        return self._iterate(lambda series: series.items(start, stop, **more))
+
+    def entries(
+        self, start: Time | None = None, stop: Time | None = None, **more: Any
+    ) -> AsyncIterator[Entry]:
+        """The same with what has become of each, and without ``status`` the deleted ones, too."""
+        return self._iterate(lambda series: series.entries(start, stop, **more))
 
     def __aiter__(self) -> AsyncIterator[tuple[int, Any]]:
         return self.items()

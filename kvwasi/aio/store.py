@@ -1,4 +1,4 @@
-"""Stores, transactions, snapshots and tables for asyncio."""
+"""Stores, transactions and snapshots for asyncio."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from kvwasi import opening
 from kvwasi.aio.lane import Lane, Lease
-from kvwasi.aio.series import AsyncSeries
-from kvwasi.aio.verbs import AsyncEntries, AsyncReads
+from kvwasi.aio.tables import ChangingParts, Parts
 from kvwasi.errors import ClosedError
 
 if TYPE_CHECKING:
     from kvwasi.backup import Backup
-    from kvwasi.series import Retention
+    from kvwasi.savepoint import Savepoint
     from kvwasi.snapshot import Snapshot
     from kvwasi.store import Stats, Store, StrPath, SyncMode
+    from kvwasi.transaction import Transaction
 
 T = TypeVar("T")
 _READERS = 4  # threads
@@ -69,24 +69,7 @@ def _close_opened(opened: asyncio.Future[Store]) -> None:
         opened.result().close()
 
 
-class AsyncTable(AsyncEntries):
-    """A named table; made by ``table`` of a store, a transaction or (to be read) a snapshot."""
-
-    def __init__(self, of: AsyncReads, name: str | bytes, *, create: bool = True) -> None:
-        self._of = of
-        self._name = name
-        self._options = {} if isinstance(of, AsyncSnapshot) else {"create": create}
-
-    async def _read(self, do: Callable[[Any], T]) -> T:
-        return await self._of._read(lambda of: do(of.table(self._name, **self._options)))
-
-    async def _write(self, do: Callable[[Any], T]) -> T:
-        if not isinstance(self._of, AsyncEntries):
-            raise TypeError("a snapshot cannot be changed")
-        return await self._of._write(lambda of: do(of.table(self._name, **self._options)))
-
-
-class AsyncSnapshot(AsyncReads):
+class AsyncSnapshot(Parts):
     """One moment of a store; made by :meth:`AsyncStore.snapshot`, for ``async with``."""
 
     def __init__(self, store: AsyncStore) -> None:
@@ -97,14 +80,6 @@ class AsyncSnapshot(AsyncReads):
         if self._snapshot is None:
             raise ClosedError("the snapshot is not open: use it with `async with`")
         return await self._store._read(lambda _: do(self._snapshot))
-
-    def table(self, name: str | bytes) -> AsyncTable:
-        """A table as it was at that moment."""
-        return AsyncTable(self, name)
-
-    def series(self, name: str | bytes) -> AsyncSeries:
-        """A time series as it was at that moment."""
-        return AsyncSeries(self, name)
 
     async def __aenter__(self) -> Self:
         self._snapshot = await self._store._read(lambda store: store.snapshot())
@@ -117,7 +92,7 @@ class AsyncSnapshot(AsyncReads):
             self._snapshot.close()  # waits for nothing
 
 
-class AsyncTransaction(AsyncEntries):
+class AsyncTransaction(ChangingParts):
     """Several changes that happen together or not at all; made by :meth:`AsyncStore.transaction`.
 
     It is open within ``async with``, and commits at its end, or rolls back when the block raises or is
@@ -129,29 +104,27 @@ class AsyncTransaction(AsyncEntries):
         self._options = options
         self._lease: Lease | None = None
 
-    async def _write(self, do: Callable[[Any], T]) -> T:
+    def _open_lease(self) -> Lease:
         if self._lease is None:
             raise ClosedError("the transaction is not open: use it with `async with`")
-        found: T = await self._lease.submit(do)
+        return self._lease
+
+    async def _write(self, do: Callable[[Any], T]) -> T:
+        found: T = await self._open_lease().submit(do)
         return found
+
+    async def _wholly(self, do: Callable[[Transaction], object]) -> None:
+        """Call ``do`` even if whoever waits for it is cancelled."""
+        await asyncio.shield(self._open_lease().submit(do))
+
+    def _later(self, do: Callable[[Transaction], object]) -> None:
+        self._open_lease().jobs.put((None, do))
 
     _read = _write
 
-    def table(self, name: str | bytes, *, create: bool = True) -> AsyncTable:
-        """A named table as this transaction sees it."""
-        return AsyncTable(self, name, create=create)
-
-    def series(self, name: str | bytes, *, retention: Retention | None = None) -> AsyncSeries:
-        """A time series as this transaction sees it."""
-        return AsyncSeries(self, name, retention)
-
-    async def tables(self) -> list[str]:
-        """The names of the tables, in order."""
-        return await self._read(lambda transaction: transaction.tables())
-
-    async def drop_table(self, name: str | bytes) -> None:
-        """Remove a table and all that is in it."""
-        await self._write(lambda transaction: transaction.drop_table(name))
+    def savepoint(self) -> AsyncSavepoint:
+        """A transaction within this one, for ``async with``."""
+        return AsyncSavepoint(self)
 
     async def __aenter__(self) -> Self:
         lease = self._store._lane.lease(**self._options)
@@ -172,7 +145,55 @@ class AsyncTransaction(AsyncEntries):
         await asyncio.shield(lease.submit(Lease.KEEP if kind is None else Lease.DROP))
 
 
-class AsyncStore(AsyncEntries):
+class AsyncSavepoint:
+    """A part of a transaction that can be undone; made by :meth:`AsyncTransaction.savepoint`.
+
+    It begins and ends with ``async with``; what the block did is undone when it raises or is cancelled.
+    """
+
+    def __init__(self, transaction: AsyncTransaction) -> None:
+        self._transaction = transaction
+        self._point: Savepoint | None = None
+
+    def _begin(self, transaction: Transaction) -> None:
+        self._point = transaction.savepoint()
+
+    def _plain(self) -> Savepoint:
+        if self._point is None:
+            raise ClosedError("the savepoint is not open: use it with `async with`")
+        return self._point
+
+    async def rollback(self) -> None:
+        """Undo what was done since. The transaction goes on.
+
+        Raises:
+            ClosedError: it has ended already.
+        """
+        await self._transaction._wholly(lambda _: self._plain().rollback())
+
+    async def release(self) -> None:
+        """Keep what was done since: it is the transaction's own, or the next outer savepoint's.
+
+        Raises:
+            ClosedError: it has ended already.
+        """
+        await self._transaction._wholly(lambda _: self._plain().release())
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._transaction._wholly(self._begin)
+        except asyncio.CancelledError:
+            self._transaction._later(lambda _: self._plain().release())  # nothing was done in it
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._transaction._wholly(lambda _: self._plain().__exit__(kind, error, traceback))
+
+
+class AsyncStore(ChangingParts):
     """An open database for tasks of any event loops; made by :func:`open`.
 
     Writes of many tasks become one commit as long as they wait for each other's flush: each returns when its
@@ -215,21 +236,9 @@ class AsyncStore(AsyncEntries):
         """The store at one moment, for ``async with``."""
         return AsyncSnapshot(self)
 
-    def table(self, name: str | bytes, *, create: bool = True) -> AsyncTable:
-        """A named table."""
-        return AsyncTable(self, name, create=create)
-
-    def series(self, name: str | bytes, *, retention: Retention | None = None) -> AsyncSeries:
-        """A time series."""
-        return AsyncSeries(self, name, retention)
-
-    async def tables(self) -> list[str]:
-        """The names of the tables, in order."""
-        return await self._read(lambda store: store.tables())
-
-    async def drop_table(self, name: str | bytes) -> None:
-        """Remove a table and all that is in it."""
-        await self._write(lambda transaction: transaction.drop_table(name))
+    async def reset_to_defaults(self) -> None:
+        """Replace the store's own entries by the defaults, see :meth:`kvwasi.Store.reset_to_defaults`."""
+        await self._read(lambda store: store.reset_to_defaults())
 
     async def sync(self) -> None:
         """Make everything that has been committed durable."""
@@ -273,4 +282,4 @@ class AsyncStore(AsyncEntries):
         await self.close()
 
 
-__all__ = ["AsyncSnapshot", "AsyncStore", "AsyncTable", "AsyncTransaction", "open"]
+__all__ = ["AsyncSavepoint", "AsyncSnapshot", "AsyncStore", "AsyncTransaction", "open"]

@@ -8,29 +8,47 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from kvwasi.engine import _engine
+from kvwasi.names import decode_name, encode_name
 from kvwasi.ranges import Data
 
 T = TypeVar("T")
 _BATCH = 512  # entries that an iterator fetches at once
 
 
-class _Anything:
+class Anything:
     """Of ``expect``, when it was not given."""
 
 
-_ANYTHING = _Anything()
+ANYTHING = Anything()
 
 
-def _expected(expect: Data | _Anything | None) -> dict[str, Any]:
-    return {} if isinstance(expect, _Anything) else {"expect": expect}
+def expected(expect: Data | Anything | None) -> dict[str, Any]:
+    """The plain call's argument of that name, if it was given."""
+    return {} if isinstance(expect, Anything) else {"expect": expect}
 
 
-class AsyncReads(ABC):
-    """What reads. Arguments, results and errors are those of the plain API."""
+def taken(pairs: Mapping[Any, Any] | Iterable[tuple[Data, Data]]) -> list[tuple[bytes, bytes]]:
+    """The pairs as they are now: the writing thread comes later."""
+    items = pairs.items() if isinstance(pairs, Mapping) else pairs
+    return [(_engine.as_bytes(key), _engine.as_bytes(value)) for key, value in items]
+
+
+class Reading(ABC):
+    """What is read by plain calls that a thread makes."""
 
     @abstractmethod
     async def _read(self, do: Callable[[Any], T]) -> T:
         """Call ``do`` with what is read, in a thread."""
+
+    async def _iterate(self, begin: Callable[[Any], Iterator[Any]]) -> AsyncIterator[Any]:
+        iterator = await self._read(begin)
+        while batch := await self._read(lambda _: list(islice(iterator, _BATCH))):
+            for entry in batch:
+                yield entry
+
+
+class AsyncReads(Reading):
+    """What reads. Arguments, results and errors are those of the plain API."""
 
     async def get(self, key: Data, default: Any = None, *, view: bool = False) -> Any:
         """The value of ``key`` as bytes, or with ``view`` where it lies; ``default`` if it is not there."""
@@ -74,12 +92,6 @@ class AsyncReads(ABC):
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self.keys()
 
-    async def _iterate(self, begin: Callable[[Any], Iterator[Any]]) -> AsyncIterator[Any]:
-        iterator = await self._read(begin)
-        while batch := await self._read(lambda _: list(islice(iterator, _BATCH))):
-            for entry in batch:
-                yield entry
-
 
 class AsyncEntries(AsyncReads):
     """What can be changed, too. A call that was cancelled has happened wholly or not at all."""
@@ -95,21 +107,20 @@ class AsyncEntries(AsyncReads):
         *,
         overwrite: bool = True,
         append: bool = False,
-        expect: Data | _Anything | None = _ANYTHING,
+        expect: Data | Anything | None = ANYTHING,
     ) -> bool:
         """Store ``value`` under ``key``, see :meth:`kvwasi.Store.put`. Whether it was stored."""
-        options = {"overwrite": overwrite, "append": append, **_expected(expect)}
+        options = {"overwrite": overwrite, "append": append, **expected(expect)}
         return await self._write(lambda entries: entries.put(key, value, **options))
 
     async def put_many(self, pairs: Mapping[Any, Any] | Iterable[tuple[Data, Data]]) -> None:
         """Store (key, value) pairs, or the items of a mapping: all or none."""
-        items = pairs.items() if isinstance(pairs, Mapping) else pairs
-        wanted = [(_engine.as_bytes(key), _engine.as_bytes(value)) for key, value in items]
+        wanted = taken(pairs)
         await self._write(lambda entries: entries.put_many(wanted))
 
-    async def delete(self, key: Data, *, expect: Data | _Anything | None = _ANYTHING) -> bool:
+    async def delete(self, key: Data, *, expect: Data | Anything | None = ANYTHING) -> bool:
         """Remove ``key``, with ``expect`` only if that is its value. Whether it was removed."""
-        options = _expected(expect)
+        options = expected(expect)
         return await self._write(lambda entries: entries.delete(key, **options))
 
     async def increment(self, key: Data, by: int = 1, *, default: int = 0) -> int:
@@ -139,4 +150,35 @@ class AsyncEntries(AsyncReads):
         await self._write(lambda entries: entries.clear())
 
 
-__all__ = ["AsyncEntries", "AsyncReads"]
+class Named(Reading):
+    """A part of a store, a transaction or a snapshot, which each call finds by its name."""
+
+    def __init__(self, of: AsyncReads, name: str | bytes) -> None:
+        self._of = of
+        self._name = encode_name(name)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return decode_name(self._name)
+
+    def __repr__(self) -> str:
+        return f"<kvwasi.aio.{type(self).__name__} {self.name!r} of {self._of!r}>"
+
+    @abstractmethod
+    def _find(self, of: Any) -> Any:
+        """The plain object for it in a plain store, transaction or snapshot."""
+
+    def _find_to_change(self, of: Any) -> Any:
+        return self._find(of)
+
+    async def _read(self, do: Callable[[Any], T]) -> T:
+        return await self._of._read(lambda of: do(self._find(of)))
+
+    async def _write(self, do: Callable[[Any], T]) -> T:
+        if not isinstance(self._of, AsyncEntries):
+            raise TypeError("a snapshot cannot be changed")
+        return await self._of._write(lambda of: do(self._find_to_change(of)))
+
+
+__all__ = ["ANYTHING", "Anything", "AsyncEntries", "AsyncReads", "Named", "Reading", "expected", "taken"]
