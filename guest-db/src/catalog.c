@@ -233,6 +233,7 @@ kv_status kv_tree_empty_some(kv_db *db, kv_root *root, uint32_t limit) {
         kv_key key = kv_walk_key(&walk, buffer);
         kv_apply_delete(db, root, &walk.path, key);
     }
+    kv_live_settle(db); /* a leaf whose prefix fills it stays although it is empty */
     for (uint32_t n = 0; root->count == 0 && root->node != 0 && n < limit; n++) {
         kv_status status = kv_nodes_reserve(db->nodes, kv_tree_reserve(root));
         if (status == KV_OK) status = kv_tree_free_first_leaf(db->nodes, root);

@@ -133,9 +133,10 @@ static kv_status copy_entry(kv_db *db, kv_key key, const kv_place *from, bool *d
     status = large ? copy_large(db, &record, from, &to, done) : copy_inline(db, &record, from, &to);
     if (status != KV_OK || !*done) return status;
     status = kv_target_find_last(target, &target->head, c->table, key, &place);
+    if (status == KV_OK || status == KV_EXISTS) return kv_db_fail(db, kv_nodes_fail(db->nodes, c->root.node)); /* keys out of order */
     if (status != KV_NOT_FOUND) {
         db->error = target->error;
-        return status == KV_OK ? KV_CORRUPT : status;
+        return status;
     }
     kv_apply_put(target, &place.root, &place.path, key, false, &to);
     kv_target_store(target, &target->head, c->table, &place);
@@ -193,11 +194,13 @@ uint32_t kv_compact_ahead(const kv_db *db, kv_value_ref *refs) {
     kv_status status = kv_last_key_seek(&c->last, &walk);
     uint8_t buffer[KV_KEY_MAX];
     uint32_t count = 0;
-    while (status == KV_OK && walk.valid && count < KV_COMPACT_ENTRIES_A_STEP) {
+    uint64_t moved = 0;
+    while (status == KV_OK && walk.valid && moved < BYTES_A_STEP && count < KV_COMPACT_ENTRIES_A_STEP) {
         kv_place place = kv_walk_place(&walk);
         uint32_t before = KV_RECORD_HEADER_BYTES + kv_walk_key(&walk, buffer).length;
         if (place.length > KV_INLINE_MAX || place.offset < before) break;
         refs[count++] = (kv_value_ref){place.offset - before, before + place.length, 0, KV_WHERE_FILE, db->file->fd};
+        moved += before + place.length;
         status = kv_walk_next(&walk);
     }
     return count;

@@ -102,7 +102,15 @@ void kv_frames_copy(kv_nodes *nodes, uint32_t from, uint32_t to) {
     *place_of(nodes, to) = (uint8_t *)node;
 }
 
+/* Whether something in its memory is still to be looked at (live.c). */
+static bool has_removed(const kv_nodes *nodes, const kv_node *node) {
+    for (uint32_t i = 0; i < nodes->removed_count; i++)
+        if (nodes->removed[i].leaf == node) return true;
+    return false;
+}
+
 static void release(kv_nodes *nodes, kv_node *node) {
+    assert(!has_removed(nodes, node));
     *place_of(nodes, node->page) = NULL;
     set_dirty(nodes, node->frame, false);
     node->page = 0;
@@ -219,12 +227,6 @@ kv_status kv_nodes_write(kv_nodes *nodes, const uint32_t *pages, uint32_t count,
         limit -= n;
     }
     return status;
-}
-
-static bool has_removed(const kv_nodes *nodes, const kv_node *node) {
-    for (uint32_t i = 0; i < nodes->removed_count; i++)
-        if (nodes->removed[i].leaf == node) return true;
-    return false;
 }
 
 /* Free one frame, writing its node first if need be. KV_NOT_FOUND: there is none to be had. */

@@ -234,8 +234,8 @@ static void restore(kv_db *db, const kv_savepoint *s) {
     db->txn.table_count = 0;
     db->incoming.open = false;
     kv_pending_discard(db);
-    kv_nodes_roll_back(db->nodes, s->nodes_mark);
     kv_live_roll_back(db, s->live_count, s->live_floor);
+    kv_nodes_roll_back(db->nodes, s->nodes_mark);
 }
 
 kv_status kv_savepoint_roll_back(kv_db *db) {
@@ -311,6 +311,7 @@ kv_status kv_txn_commit(kv_db *db, uint32_t flags) {
     if (status != KV_OK) return kv_txn_fail(db, status);
     status = write_mark(db, barrier_done);
     if (status != KV_OK) return status;
+    kv_live_settle(db);
     kv_nodes_journal_end(db->nodes);
     if (durable && db->published.pin == KV_NO_PIN)
         db->published = (kv_version){db->head, txn->base_pin}; /* what readers go on to see */

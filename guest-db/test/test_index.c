@@ -272,6 +272,39 @@ static void test_what_deletes_leave_to_be_counted(void) {
     close_cleanly(db);
 }
 
+/* A leaf whose prefix fills it never becomes so small that it joins another, and so is there, empty, when a drop frees it. */
+static void test_a_drop_after_deletes_of_long_keys(void) {
+    enum { SHARED = 950, LONG_KEYS = 400 };
+    char name[SHARED + 8];
+    kv_key key = {(const uint8_t *)name, SHARED + 6};
+    memset(name, 'k', SHARED);
+    for (uint32_t tail = 0; tail <= 64; tail += tail < 20 ? 1 : 11) {
+        disk_reset();
+        kv_db *db = open_database(KV_OPEN_CREATE);
+        uint32_t table;
+        CHECK_EQUAL(kv_txn_begin(db) == KV_AGAIN ? kv_txn_begin(db) : KV_OK, KV_OK);
+        CHECK_EQUAL(kv_table_create(db, (kv_key){(const uint8_t *)"t", 1}, &table), KV_OK);
+        for (uint32_t i = 0; i < LONG_KEYS; i++) {
+            (void)sprintf(name + SHARED, "%06u", i);
+            CHECK_EQUAL(kv_txn_put(db, table, key, NULL, 0, 0, NULL), KV_OK);
+        }
+        CHECK_EQUAL(kv_txn_commit(db, KV_DURABLE), KV_NEEDS_SYNC);
+        CHECK_EQUAL(kv_db_flush(db), KV_OK);
+        CHECK_EQUAL(kv_txn_begin(db) == KV_AGAIN ? kv_txn_begin(db) : KV_OK, KV_OK);
+        for (uint32_t i = LONG_KEYS - tail; i < LONG_KEYS; i++) {
+            (void)sprintf(name + SHARED, "%06u", i);
+            CHECK_EQUAL(kv_txn_delete(db, table, key), KV_OK);
+        }
+        kv_status status = KV_AGAIN;
+        for (uint32_t i = 0; i < LONG_KEYS && status == KV_AGAIN; i++) status = kv_table_drop(db, (kv_key){(const uint8_t *)"t", 1});
+        CHECK_EQUAL(status, KV_OK);
+        CHECK_EQUAL(kv_txn_commit(db, KV_DURABLE), KV_NEEDS_SYNC);
+        CHECK_EQUAL(kv_db_flush(db), KV_OK);
+        check_clean(db, "a drop after deletes");
+        close_cleanly(db);
+    }
+}
+
 /* Opening reads no leaf: a database that was closed cleanly costs as many reads with many keys as with few. */
 static void test_opening_reads_little(void) {
     static model now;
@@ -453,6 +486,7 @@ int main(void) {
     RUN(test_more_than_fits);
     RUN(test_batches_of_neighbours);
     RUN(test_what_deletes_leave_to_be_counted);
+    RUN(test_a_drop_after_deletes_of_long_keys);
     RUN(test_opening_reads_little);
     RUN(test_pages_are_looked_at_when_needed);
     RUN(test_lost_space_is_told);
