@@ -167,8 +167,8 @@ class ExpiringTable(MutableMapping[bytes, bytes]):
     # --- writing ---
 
     @contextlib.contextmanager
-    def _change(self) -> Iterator[tuple[Any, Any, int]]:
-        """The two tables in a transaction, and the time. Some of what is due is collected along with it."""
+    def _change(self, collected: int = _COLLECTED_A_WRITE) -> Iterator[tuple[Any, Any, int]]:
+        """The two tables in a transaction, and the time. So much of what is due is collected with it."""
         of = self._of
         if isinstance(of, Snapshot):
             raise ReadOnlyError("a snapshot cannot be changed")
@@ -177,7 +177,7 @@ class ExpiringTable(MutableMapping[bytes, bytes]):
             entries, due = self._tables(own if hasattr(of, "snapshot") else of)
             now = self._now()
             yield entries, due, now
-            self._collect(entries, due, now, _COLLECTED_A_WRITE)
+            self._collect(entries, due, now, collected)
 
     @staticmethod
     def _collect(entries: Any, due: Any, now: int, limit: int) -> int:
@@ -326,7 +326,7 @@ class ExpiringTable(MutableMapping[bytes, bytes]):
         """Give the space of all that has expired back, a thousand entries in a transaction. How many."""
         total = 0
         while True:
-            with self._change() as (entries, due, now):
+            with self._change(0) as (entries, due, now):
                 found = self._collect(entries, due, now, 1000)
             total += found
             if not found:

@@ -104,6 +104,15 @@ def test_what_a_mapping_has_happens_at_once(store: kvwasi.Store) -> None:
     assert stored(store) == (0, 0)
 
 
+def test_collecting_counts_all(store: kvwasi.Store) -> None:
+    clock = Clock()
+    table = ExpiringTable(store, "t", clock=clock)
+    table.put_many([(f"{n}", "v") for n in range(1500)], ttl=1)
+    clock.now += SECOND
+    assert stored(store) == (1500, 1500)
+    assert (table.collect(), table.collect(), stored(store)) == (1500, 0, (0, 0))
+
+
 def test_touch(store: kvwasi.Store) -> None:
     clock = Clock()
     table = ExpiringTable(store, "t", clock=clock)
