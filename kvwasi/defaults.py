@@ -33,7 +33,7 @@ def checked(defaults: Mapping[Data, Data], version: int, flag: str) -> dict[byte
     return {_engine.as_bytes(key): _engine.as_bytes(value) for key, value in defaults.items()}
 
 
-def version_of(store: Store) -> int:
+def version_of(store: Store | Transaction) -> int:
     """The version of the defaults that were applied last; 0: none were."""
     return int(Table(store, _TABLE).get(_VERSION) or 0)
 
@@ -47,12 +47,11 @@ def complete(store: Store, defaults: dict[bytes, bytes], version: int) -> None:
             _note(transaction, version)
 
 
-def reset(store: Store, defaults: dict[bytes, bytes], version: int) -> None:
+def reset(transaction: Transaction, defaults: dict[bytes, bytes], version: int) -> None:
     """See :meth:`kvwasi.Store.reset_to_defaults`."""
-    with store.transaction() as transaction:
-        transaction.clear()
-        transaction.put_many(defaults.items())
-        _note(transaction, max(version, version_of(store)))
+    transaction.clear()
+    transaction.put_many(defaults.items())
+    _note(transaction, max(version, version_of(transaction)))
 
 
 def _note(transaction: Transaction, version: int) -> None:

@@ -317,10 +317,13 @@ class Store(_engine.StoreVerbs, OrderedEntries):
         Raises:
             ValueError: it was opened without.
         """
-        self._session.check_open()
+        with self.transaction() as transaction:
+            self._reset_to_defaults(transaction)
+
+    def _reset_to_defaults(self, transaction: Transaction) -> None:
         if self._defaults is None:
             raise ValueError("the store was opened without defaults")
-        _defaults.reset(self, *self._defaults)
+        _defaults.reset(transaction, *self._defaults)
 
     # --- tables ---
 

@@ -78,12 +78,27 @@ class Lease:
         self.answer = Answer()
         self.options = options
         self.jobs: queue.SimpleQueue[tuple[Answer | None, Change | str]] = queue.SimpleQueue()
+        self._guard = threading.RLock()  # a finalizer may come in between
+        self._ended = False
+
+    def _put(self, answer: Answer | None, change: Change | str) -> bool:
+        with self._guard:
+            if self._ended:
+                return False
+            self._ended = isinstance(change, str)
+            self.jobs.put((answer, change))
+            return True
 
     def submit(self, change: Change | str) -> asyncio.Future[Any]:
-        """What is to be done in it, or its end."""
+        """What is to be done in it, or its end. Raises ClosedError: that has come already."""
         answer = Answer()
-        self.jobs.put((answer, change))
+        if not self._put(answer, change):
+            raise ClosedError("the transaction has ended")
         return answer.future
+
+    def leave(self, change: Change | str) -> None:
+        """The same for nobody who waits; nothing if it has ended."""
+        self._put(None, change)
 
 
 class Lane:

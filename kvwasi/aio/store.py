@@ -113,13 +113,6 @@ class AsyncTransaction(ChangingParts):
         found: T = await self._open_lease().submit(do)
         return found
 
-    async def _wholly(self, do: Callable[[Transaction], object]) -> None:
-        """Call ``do`` even if whoever waits for it is cancelled."""
-        await asyncio.shield(self._open_lease().submit(do))
-
-    def _later(self, do: Callable[[Transaction], object]) -> None:
-        self._open_lease().jobs.put((None, do))
-
     _read = _write
 
     def savepoint(self) -> AsyncSavepoint:
@@ -131,10 +124,10 @@ class AsyncTransaction(ChangingParts):
         try:
             await asyncio.shield(lease.answer.future)
         except asyncio.CancelledError:
-            lease.jobs.put((None, Lease.DROP))  # when it comes to it
+            lease.leave(Lease.DROP)  # when it comes to it
             raise
         self._lease = lease
-        weakref.finalize(self, lease.jobs.put, (None, Lease.DROP)).atexit = False  # of one that is never left
+        weakref.finalize(self, lease.leave, Lease.DROP).atexit = False  # of one that is never left
         return self
 
     async def __aexit__(
@@ -149,19 +142,39 @@ class AsyncSavepoint:
     """A part of a transaction that can be undone; made by :meth:`AsyncTransaction.savepoint`.
 
     It begins and ends with ``async with``; what the block did is undone when it raises or is cancelled.
+    Savepoints nest: of several tasks in one transaction, each has to end before those that began before it,
+    else the end of its block raises ClosedError.
     """
 
     def __init__(self, transaction: AsyncTransaction) -> None:
         self._transaction = transaction
+        self._lease: Lease | None = None
         self._point: Savepoint | None = None
+        self._ended = False
 
     def _begin(self, transaction: Transaction) -> None:
         self._point = transaction.savepoint()
 
-    def _plain(self) -> Savepoint:
+    def _end(self, keep: bool) -> None:
+        """In the transaction's thread; it may have been cancelled before it began."""
         if self._point is None:
+            return
+        if keep:
+            self._point.release()
+        else:
+            self._point.rollback()
+        self._ended = True
+
+    def _leave(self, keep: bool) -> None:
+        """The same at the end of the block, before which it may have ended."""
+        if not self._ended:
+            self._end(keep)
+
+    async def _wholly(self, do: Callable[[Transaction], object]) -> None:
+        """Call ``do`` even if whoever waits for it is cancelled."""
+        if self._lease is None:
             raise ClosedError("the savepoint is not open: use it with `async with`")
-        return self._point
+        await asyncio.shield(self._lease.submit(do))
 
     async def rollback(self) -> None:
         """Undo what was done since. The transaction goes on.
@@ -169,7 +182,7 @@ class AsyncSavepoint:
         Raises:
             ClosedError: it has ended already.
         """
-        await self._transaction._wholly(lambda _: self._plain().rollback())
+        await self._wholly(lambda _: self._end(False))
 
     async def release(self) -> None:
         """Keep what was done since: it is the transaction's own, or the next outer savepoint's.
@@ -177,20 +190,26 @@ class AsyncSavepoint:
         Raises:
             ClosedError: it has ended already.
         """
-        await self._transaction._wholly(lambda _: self._plain().release())
+        await self._wholly(lambda _: self._end(True))
 
     async def __aenter__(self) -> Self:
+        self._lease = self._transaction._open_lease()
         try:
-            await self._transaction._wholly(self._begin)
+            await self._wholly(self._begin)
         except asyncio.CancelledError:
-            self._transaction._later(lambda _: self._plain().release())  # nothing was done in it
+            self._lease.leave(lambda _: self._end(True))  # nothing was done in it
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._transaction._wholly(lambda _: self._plain().__exit__(kind, error, traceback))
+        try:
+            await self._wholly(lambda _: self._leave(kind is None))
+        except ClosedError:
+            if self._transaction._lease is None and kind is not None:
+                return  # all of it is undone or kept: the block's own error counts
+            raise
 
 
 class AsyncStore(ChangingParts):
@@ -210,6 +229,12 @@ class AsyncStore(ChangingParts):
         if self._lane.closed:
             raise ClosedError("the store is closed")
         return await asyncio.get_running_loop().run_in_executor(self._pool, do, self._store)
+
+    async def _beside(self, do: Callable[[Store], T]) -> T:
+        """Call ``do``, which takes long or waits for writers, in a thread that no reader needs."""
+        if self._lane.closed:
+            raise ClosedError("the store is closed")
+        return await asyncio.to_thread(do, self._store)
 
     async def _write(self, do: Callable[[Any], T]) -> T:
         found: T = await self._lane.submit(do)
@@ -238,7 +263,7 @@ class AsyncStore(ChangingParts):
 
     async def reset_to_defaults(self) -> None:
         """Replace the store's own entries by the defaults, see :meth:`kvwasi.Store.reset_to_defaults`."""
-        await self._read(lambda store: store.reset_to_defaults())
+        await self._write(self._store._reset_to_defaults)
 
     async def sync(self) -> None:
         """Make everything that has been committed durable."""
@@ -254,17 +279,17 @@ class AsyncStore(ChangingParts):
 
     async def check(self) -> list[Any]:
         """Read everything and compare it with its checksums, see :meth:`kvwasi.Store.check`."""
-        return await self._read(lambda store: store.check())
+        return await self._beside(lambda store: store.check())
 
     async def compact(self) -> None:
         """Give dead space back; reads go on."""
-        await self._read(lambda store: store.compact())
+        await self._beside(lambda store: store.compact())
 
     async def backup(
         self, path: StrPath, *, since: StrPath | Backup | None = None, overwrite: bool = False
     ) -> Backup:
         """Copy the store into a new database while tasks go on."""
-        return await self._read(lambda store: store.backup(path, since=since, overwrite=overwrite))
+        return await self._beside(lambda store: store.backup(path, since=since, overwrite=overwrite))
 
     async def close(self) -> None:
         """Do what waits, sync and close. A second call does nothing."""

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from kvwasi.engine import _engine
+from kvwasi.errors import ReadOnlyError
 from kvwasi.names import decode_name, encode_name
 from kvwasi.ranges import Data
 
@@ -177,7 +178,7 @@ class Named(Reading):
 
     async def _write(self, do: Callable[[Any], T]) -> T:
         if not isinstance(self._of, AsyncEntries):
-            raise TypeError("a snapshot cannot be changed")
+            raise ReadOnlyError("a snapshot cannot be changed")
         return await self._of._write(lambda of: do(self._find_to_change(of)))
 
 

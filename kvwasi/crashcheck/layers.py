@@ -3,7 +3,7 @@
 import os
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kvwasi.crashcheck.engines import everything
@@ -13,10 +13,16 @@ from kvwasi.defaults import complete, reset
 from kvwasi.duplicates import encode_pair
 from kvwasi.expiring import ExpiringTable
 from kvwasi.names import reserved_name
+from kvwasi.store import Store
 
 __all__ = ["defaults", "duplicates", "expiring", "series"]
 
 _DEFAULTS = reserved_name("defaults")
+
+
+def _reset(store: Store, given: dict[bytes, bytes], version: int) -> None:
+    with store.transaction() as transaction:
+        reset(transaction, given, version)
 
 
 def defaults(chance: random.Random) -> Iterator[Step]:
@@ -26,10 +32,10 @@ def defaults(chance: random.Random) -> Iterator[Step]:
         given = {key_of(chance.randrange(30)): value_of(chance, 300) for _ in range(version)}
         noted = [(in_table(_DEFAULTS), b""), (in_table(_DEFAULTS, b"version"), b"%d" % version)]
         changes: list[Change] = [(key, value) for key, value in given.items() if key not in own]
-        do = complete
+        do: Callable[[Store, dict[bytes, bytes], int], None] = complete
         if version % 4 == 0:
             changes = [(key, given.get(key)) for key in own | given]
-            do = reset
+            do = _reset
         yield does(
             lambda store, do=do, given=given, version=version: do(store, given, version),  # type: ignore[misc]
             [*changes, *noted],
