@@ -19,6 +19,7 @@ from kvwasi.bench.engines import Lmdb
 from kvwasi.bench.harness import from_json
 from kvwasi.bench.workloads import STORE, Life, named, numbered, put_threads
 
+NOT_CALLED_NATIVELY = {"map"}  # views
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 
 
@@ -29,6 +30,16 @@ def run(script: str, *arguments: object) -> str:
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     return result.stdout
+
+
+def test_the_native_instance_has_what_the_engine_calls() -> None:
+    """A function of the host that it lacked would be a jump to nowhere."""
+    native = (BENCH / "native/native_instance.c").read_text()
+    engine = BENCH.parent / "kvwasi/engine/native"
+    compiled = [path for path in engine.glob("*.c") if path.name not in ("instance.c", "runtime.c")]
+    called = {name for path in compiled for name in re.findall(r"api->(\w+)\(", path.read_text())}
+    assert {"read", "datasync"} <= called
+    assert called - set(re.findall(r"\.(\w+) = host_\w+", native)) == NOT_CALLED_NATIVELY
 
 
 def medians(results: Path, suite: str) -> dict[tuple[str, str], float]:

@@ -23,7 +23,7 @@ from kvwasi.commands.arguments import (
     show,
 )
 from kvwasi.commands.tables import Kind, KindOption, opened, target
-from kvwasi.commands.times import parse_duration
+from kvwasi.commands.times import parse_timedelta
 
 if TYPE_CHECKING:
     from kvwasi import Store
@@ -95,7 +95,7 @@ def _put(
 
 def _duration(text: str) -> timedelta:
     try:
-        duration = timedelta(microseconds=parse_duration(text) / 1000)
+        duration = parse_timedelta(text)
     except (ValueError, OverflowError) as error:
         raise typer.BadParameter(str(error), param_hint="--ttl") from None
     if not duration:

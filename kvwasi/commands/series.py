@@ -10,7 +10,7 @@ import typer
 
 from kvwasi import console
 from kvwasi.commands.arguments import Database, Json, look, open_output, open_store
-from kvwasi.commands.times import TIMES_HELP, parse_duration, parse_time
+from kvwasi.commands.times import TIMES_HELP, parse_time, parse_timedelta
 
 if TYPE_CHECKING:
     from kvwasi import Retention, Series, Status, Store
@@ -282,13 +282,10 @@ def _status(name: StatusName | None) -> "Status | None":
 def _retention(age: str | None, entries: int | None, size: int | None) -> "Retention | None":
     if age is None and entries is None and size is None:
         return None
-    from datetime import timedelta
-
     from kvwasi import Retention
 
     try:
-        kept = None if age is None else timedelta(microseconds=parse_duration(age) // 1000)
-        return Retention(kept, entries, size)
+        return Retention(None if age is None else parse_timedelta(age), entries, size)
     except (ValueError, OverflowError) as error:
         raise typer.BadParameter(str(error), param_hint="--keep-age") from None
 

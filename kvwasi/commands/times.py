@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time as _time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _UNITS = {
     "ns": 1,
@@ -71,4 +71,13 @@ def parse_duration(text: str) -> int:
     return int(whole) * unit + part
 
 
-__all__ = ["TIMES_HELP", "parse_duration", "parse_time"]
+def parse_timedelta(text: str) -> timedelta:
+    """The same as a timedelta, in whole microseconds.
+
+    Raises:
+        ValueError, OverflowError: it is no duration, or too long a one.
+    """
+    return timedelta(microseconds=parse_duration(text) // 1000)
+
+
+__all__ = ["TIMES_HELP", "parse_duration", "parse_time", "parse_timedelta"]
