@@ -237,29 +237,33 @@ def _groups(damage: DamageReport) -> dict[str, Counter[str]]:
 def as_summary(outcomes: Sequence[Outcome], others: Others) -> str:
     """One table for a README: what was done, and what became of it."""
     lines = [
-        "|  | cases | promises broken | of them: not opened | wrong contents | signal |",
-        "|---|---:|---:|---:|---:|---:|",
+        "|  | cases | promises broken | of them: not opened | wrong contents | signal | other |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for engine in ENGINES:
         for row in rows(outcomes):
             if row.engine == engine:
-                kinds = " | ".join(str(row.kinds[kind]) for kind in ("open", "contents", "signal"))
+                kinds = _told(row.wrong, row.kinds)
                 lines.append(
                     f"| {engine} {row.mode}: power cuts | {row.counted:,} | {row.wrong:,} | {kinds} |"
                 )
         reports = [report for (name, _), report in others.faults.items() if name == engine]
         if reports:
             found = [finding for report in reports for _, finding in report.findings]
-            kinds = " | ".join(
-                str(sum(one.kind == kind for one in found)) for kind in ("open", "contents", "signal")
-            )
+            kinds = _told(len(found), Counter(one.kind for one in found))
             runs = sum(report.runs.total() for report in reports)
             lines.append(f"| {engine}: calls that fail | {runs:,} | {len(found):,} | {kinds} |")
         if engine in others.damage:
             damage, counts = others.damage[engine], _all_outcomes(others.damage[engine])
-            kinds = f"- | {counts['wrong']:,} | {counts['signal']:,}"
+            kinds = f"- | {counts['wrong']:,} | {counts['signal']:,} | -"
             lines.append(f"| {engine}: damaged files | {damage.files:,} | {damage.wrong:,} | {kinds} |")
     return "\n".join(lines) + "\n"
+
+
+def _told(wrong: int, kinds: Counter[str]) -> str:
+    """Cells: of so many findings each kind that has a column, and the rest."""
+    told = [kinds[kind] for kind in ("open", "contents", "signal")]
+    return " | ".join(f"{count:,}" for count in (*told, wrong - sum(told)))
 
 
 def _all_outcomes(damage: DamageReport) -> Counter[str]:
