@@ -233,7 +233,11 @@ BARS = [
         0.8,
         _calls("path_", lambda call: _median(call["confined"]) or _median(call["native"])),
     ),
-    Bar("every call that leaves wasmtime-py's thread: times its speed", 10, _calls("fd_|path_", _elsewhere)),
+    Bar(
+        "every call that wasmtime-py hands to another thread: times its speed",
+        10,
+        _calls("fd_|path_", _elsewhere),
+    ),
     Bar(
         "every call: not slower than wasmtime-py",
         1,

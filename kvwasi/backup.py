@@ -35,9 +35,10 @@ class Backup:
     path: str
     """The real path of the file."""
     keys: int
-    """Entries that it has, of the store itself and of all tables; of series their blocks."""
+    """Entries that it has, of the store itself and of its plain tables; what lies in tables of other kinds
+    and in series is copied, but not counted."""
     tables: int
-    """Named tables that there are at its moment."""
+    """Plain named tables that there are at its moment."""
     file_bytes: int
     deleted: int = 0
     """Keys of which it says that they are gone since the backup that it continues."""
