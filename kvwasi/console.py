@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +16,9 @@ EXIT_BUG = 70
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 EXIT_CODES_HELP = (
-    "Exit codes: 0 done; 1 not found (--no-overwrite: there already); 2 wrong usage; 3 malformed input, a "
-    "damaged database, a limit or an input/output error; 4 locked by another process; 70 a bug; "
-    "130 interrupted. Errors are one line on standard error."
+    "Exit codes: 0 done; 1 not found, there already, or another value than --expect; 2 wrong usage; "
+    "3 malformed input, a damaged database, a limit or an input/output error; 4 locked by another process; "
+    "70 a bug; 130 interrupted. Errors are one line on standard error."
 )
 
 
@@ -133,7 +134,10 @@ def _fail(error: Exception) -> int:
     """The one translation of an error to an exit code and a line."""
     usage = getattr(error, "format_message", None)  # errors of Typer
     if usage is not None:
-        return complain(EXIT_USAGE, f"{usage()} (--help says more)")
+        message = usage()
+        if re.match(r"No such option: -\d", message):
+            message += ": before an argument that begins with a dash comes --"
+        return complain(EXIT_USAGE, f"{message} (--help says more)")
     if isinstance(error, FileNotFoundError):
         return complain(EXIT_NO, _describe(error))
     if isinstance(error, MemoryError):

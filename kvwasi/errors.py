@@ -1,5 +1,6 @@
 """What can go wrong: every error that kvwasi raises on purpose is a :class:`KvError`.
 
+Only arguments that no call takes are a plain TypeError or ValueError.
 Where Python has a name for a case already, the class is that too: a missing key is a :class:`KeyError`, a
 full disk an :class:`OSError` with its ``errno``, a bad argument a :class:`ValueError`.
 """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvwasi.engine import _engine, module
+from kvwasi.errors import DatabaseExistsError
 from kvwasi.opening import acquire
 from kvwasi.store import Problem, StrPath
 from kvwasi.wasi.filelock import locate
@@ -73,7 +74,7 @@ def repair(path: StrPath, target: StrPath, *, cache_bytes: int = 256 << 20) -> R
         cache_bytes: memory for the index.
 
     Raises:
-        FileExistsError: ``target`` is there already.
+        DatabaseExistsError: ``target`` is there already.
         ValueError: ``target`` is in another directory.
         NotADatabaseError: nothing in the file can be recognised.
         DatabaseLockedError, NoSuchDatabaseError, DiskFullError, StorageError
@@ -91,7 +92,7 @@ def repair(path: StrPath, target: StrPath, *, cache_bytes: int = 256 << 20) -> R
     try:
         real, there = locate(target)
         if there:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fsdecode(target))
+            raise DatabaseExistsError(errno.EEXIST, "there is a file already", os.fsdecode(target))
         directory = os.path.dirname(source.path)
         if os.path.dirname(real) != directory:
             raise ValueError(f"the new file is to be made in {directory}")

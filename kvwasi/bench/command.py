@@ -31,6 +31,8 @@ def bench(
 
     from kvwasi.bench import harness, quick
 
+    if plot is not None and not plot.endswith(".svg"):
+        raise typer.BadParameter("a picture is an .svg file", param_hint="--plot")
     try:
         plan = quick.plan(engines or (), keys, turns)
     except LookupError as error:
@@ -42,13 +44,13 @@ def bench(
             document = quick.run(plan, Path(directory), show)
     except harness.WrongResultError as error:
         raise console.DataError(str(error)) from None
-    if plot is not None:
-        with console.output(plot) as stream:
-            stream.write(quick.chart(plan, document).encode())
     if json:
         console.write_json(document)
     else:
         console.write(quick.table(plan, document).encode())
+    if plot is not None:
+        with console.output(plot) as stream:
+            stream.write(quick.chart(plan, document).encode())
 
 
 @contextlib.contextmanager
@@ -68,4 +70,5 @@ def _counting(total: int) -> Iterator[Callable[[str], None]]:
 
 def mount(app: typer.Typer) -> None:
     """Make it a command of ``app``."""
-    app.command(epilog=console.EXIT_CODES_HELP)(bench)
+    short = "Measure this machine: kvwasi beside LMDB and SQLite."
+    app.command(epilog=console.EXIT_CODES_HELP, short_help=short)(bench)

@@ -1,6 +1,7 @@
 """``kvwasi put``, ``get``, ``delete``, ``incr``, ``list``: single entries and ranges of keys."""
 
 import os
+import sys
 from collections.abc import Sized
 from datetime import timedelta
 from itertools import islice
@@ -22,7 +23,7 @@ from kvwasi.commands.arguments import (
     parse,
     show,
 )
-from kvwasi.commands.tables import Kind, KindOption, opened, target
+from kvwasi.commands.tables import Kind, KindOption, expiring, opened, target
 from kvwasi.commands.times import parse_timedelta
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def put(
     else:
         content = console.stdin().read() if value == "-" else os.fsencode(value or "")
     with open_store(database, "c") as store:
-        entries = opened(store, table, Kind.EXPIRES if ttl is not None else kind, create=True)
+        if ttl is not None and kind is None and table is not None:
+            kind = expiring(store, table)
+        entries = opened(store, table, kind, create=True)
         stored = _put(entries, raw_key, content, overwrite, expect, left)
     if stored:
         return 0
@@ -192,7 +195,9 @@ def list_(
     count: Annotated[bool, typer.Option("--count", help="Print only how many there are.")] = False,
     values: Annotated[bool, typer.Option("--values", help="Print KEY, a tab and VALUE.")] = False,
     value_format: Annotated[KeyFormat, typer.Option(help="How values are printed.")] = KeyFormat.TEXT,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON lines, as dump does.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON lines; with --values such as load reads.")
+    ] = False,
     key_format: KeyFormatOption = KeyFormat.TEXT,
     table: TableOption = None,
     kind: KindOption = None,
@@ -201,6 +206,7 @@ def list_(
     from kvwasi.formats import jsonl
 
     bounds = {"prefix": prefix, "start": start, "stop": stop}
+    most = None if limit is None else min(limit, sys.maxsize)
     ranges: dict[str, Any] = {
         name: parse(text, key_format, f"--{name}") for name, text in bounds.items() if text is not None
     }
@@ -210,14 +216,14 @@ def list_(
         return (entries.items if pairs else entries.keys)(**ranges, reverse=reverse)
 
     if count:
-        console.write(b"%d\n" % look(database, lambda store: _size(found(store, pairs=values), limit)))
+        console.write(b"%d\n" % look(database, lambda store: _size(found(store, pairs=values), most)))
         return
     with open_store(database, "r") as store:
         if not values:
-            for key in islice(found(store, pairs=False), limit):
+            for key in islice(found(store, pairs=False), most):
                 console.write(jsonl.encode_key(key) if json else show(key, key_format) + b"\n")
             return
-        for key, value in islice(found(store, pairs=True), limit):
+        for key, value in islice(found(store, pairs=True), most):
             if json:
                 console.write(jsonl.encode_line((key, value)))
             else:
@@ -232,6 +238,8 @@ def _size(found: Any, limit: int | None) -> int:
 
 def mount(app: typer.Typer) -> None:
     """Make them commands of ``app``."""
-    for command in (put, get, delete, incr):
+    for command in (put, get, delete):
         app.command(epilog=console.EXIT_CODES_HELP)(command)
-    app.command("list", epilog=console.EXIT_CODES_HELP)(list_)
+    app.command(epilog=console.EXIT_CODES_HELP, short_help="Add to a number and print the sum.")(incr)
+    short = "Print the keys in order, all or those of a range."
+    app.command("list", epilog=console.EXIT_CODES_HELP, short_help=short)(list_)

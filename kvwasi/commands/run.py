@@ -37,7 +37,9 @@ def run(
     from kvwasi.wasi import run_module
 
     preopens = [_parse_preopen(text) for text in directories or ()]
-    variables = [_parse_variable(text) for text in environment or () if "=" in text or text in os.environ]
+    variables = [
+        _parse_variable(text) for text in environment or () if "=" in text or not text or text in os.environ
+    ]
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler would wait for the program to end
     try:
         return run_module(module, arguments or (), variables, preopens, argv0)
@@ -62,6 +64,8 @@ def _parse_preopen(text: str) -> "Preopen":
 
 def _parse_variable(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
+    if not name:
+        raise typer.BadParameter("the variable's name is missing", param_hint="--env")
     return name, value if equals else os.environ[name]
 
 

@@ -65,6 +65,16 @@ def opened(store: "Store", table: str | None, kind: Kind | None, *, create: bool
     return (kind or kind_of(store, table) or Kind.PLAIN).open(store, table, create=create)
 
 
+def expiring(store: "Store", table: str) -> Kind:
+    """The kind of a table for what expires. Refused if it would stand beside another table of that name."""
+    there = kind_of(store, table)
+    if there not in (None, Kind.EXPIRES):
+        raise typer.BadParameter(
+            f"there is a table {table} of the kind {there}; --kind expires makes another one of that name"
+        )
+    return Kind.EXPIRES
+
+
 def target(store: "Store", table: str | None, *, create: bool = True) -> "Store | Table":
     """What ``--table`` names, for a command that knows nothing but keys and values."""
     if table is None:
@@ -114,5 +124,6 @@ def drop_table(
 
 def mount(app: typer.Typer) -> None:
     """Make them commands of ``app``."""
-    app.command(epilog=console.EXIT_CODES_HELP)(tables)
+    short = "Print the names of the tables, and their kinds."
+    app.command(epilog=console.EXIT_CODES_HELP, short_help=short)(tables)
     app.command("drop-table", epilog=console.EXIT_CODES_HELP)(drop_table)

@@ -19,15 +19,21 @@ _STATS_WORDS = {
     "keys": "of the store itself; `tables --json` counts those of tables",
     "live_bytes": "records that the present state refers to",
     "commits": "since the database was made",
+    "durable_position": "of the log, in bytes since the database was made: what is known to be on disk",
+    "end_position": "of the log: its end",
     "index_nodes": "of 4096 bytes",
+    "memory_bytes": "of the engine, its cache among them",
     "recovered_commits": "taken over by this opening after an unclean stop",
     "discarded_bytes": "of an unfinished write that this opening found",
+    "cursors": "iterators that are open now",
+    "format_version": "of the file",
     "erase_max": "the most that any sector was used again",
     "snapshots": "open now",
     "cached_nodes": "of the index, in memory",
     "changed_nodes": "of those, not yet in the file",
     "node_loads": "read from the file since opening",
     "tail_bytes": "of the log behind the newest checkpoint, which opening replays",
+    "tail_records": "in these bytes",
     "checkpoint": "number of the newest one",
     "database_id": "random, drawn when the file was made",
     "generation": "of the sectors in which new entries lie",
@@ -70,8 +76,8 @@ def check(database: Database, json: Json = False) -> int:
 
 def compact(database: Database, json: Json = False) -> None:
     """Rewrite what is live and give the rest of the space back to the file system."""
-    before = os.stat(database).st_size
     with open_store(database, "w") as store:
+        before = os.stat(database).st_size
         store.compact()
     after = os.stat(database).st_size
     if json:
@@ -132,7 +138,12 @@ def repair(
     """Salvage a damaged database into a new file; DB is only read. Exit code 3 if something was lost."""
     import kvwasi
 
-    report = kvwasi.repair(database, target)
+    try:
+        report = kvwasi.repair(database, target)
+    except ValueError as error:
+        if isinstance(error, kvwasi.KvError):
+            raise
+        raise typer.BadParameter(str(error), param_hint="TARGET") from None
     if json:
         facts = {name: value for name, value in asdict(report).items() if name != "problems"}
         console.write_json({**facts, "lost": report.lost, "problems": len(report.problems)})
@@ -147,5 +158,11 @@ def repair(
 
 def mount(app: typer.Typer) -> None:
     """Make them commands of ``app``."""
+    short = {
+        stats: "Print what is known of a database: keys, bytes, sectors.",
+        compact: "Rewrite what is live, and give back the rest of the space.",
+        backup: "Copy a database into a new, compact one, while it is used.",
+        restore: "Make a database of a backup and those that it continues.",
+    }
     for command in (stats, check, compact, backup, restore, repair):
-        app.command(epilog=console.EXIT_CODES_HELP)(command)
+        app.command(epilog=console.EXIT_CODES_HELP, short_help=short.get(command))(command)

@@ -1,5 +1,6 @@
 """``kvwasi watch``: what changes, as it changes."""
 
+import errno
 import json
 import os
 import time
@@ -18,10 +19,12 @@ from kvwasi.commands.arguments import (
     show,
 )
 from kvwasi.commands.tables import target
+from kvwasi.errors import NoSuchDatabaseError
 
 if TYPE_CHECKING:
     from kvwasi import Store
 
+_INTERVAL_MAX_S = 86_400
 _SETTLED_LOOKS = 2  # after a change, because two in the same tick of the file's clock look like one
 
 
@@ -44,6 +47,8 @@ def watch(
     """
     import kvwasi
 
+    if not interval <= _INTERVAL_MAX_S:  # nan, too
+        raise typer.BadParameter(f"at most {_INTERVAL_MAX_S} seconds", param_hint="--interval")
     if series is not None and (prefix is not None or table is not None):
         raise typer.BadParameter("--series has neither a prefix nor a table")
     wanted = None if prefix is None else parse(prefix, key_format, "--prefix")
@@ -64,7 +69,10 @@ def _changed(path: str, interval: float) -> Iterator[None]:
     """Once for each look at which the file may have changed."""
     before, settled = None, 0
     while True:
-        status = os.stat(path)
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            raise NoSuchDatabaseError(errno.ENOENT, "no such database", path) from None
         now = status.st_ino, status.st_size, status.st_mtime_ns
         settled = 0 if now != before else settled + 1
         before = now
@@ -135,4 +143,5 @@ class _Entries:
 
 def mount(app: typer.Typer) -> None:
     """Make it a command of ``app``."""
-    app.command(epilog=console.EXIT_CODES_HELP)(watch)
+    short = "Print changes as they are made, until interrupted."
+    app.command(epilog=console.EXIT_CODES_HELP, short_help=short)(watch)

@@ -1,5 +1,6 @@
 """``kvwasi crashtest`` and ``kvwasi torture``: parse, run, print. The rest is imported when it runs."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -72,6 +73,8 @@ def crashtest(
     _need_parts(engine)
     if reproduce is not None:
         return _reproduce(reproduce, keep)
+    if keep is not None:
+        raise typer.BadParameter("--keep needs --reproduce")
     from kvwasi.crashcheck import report
     from kvwasi.crashcheck.suite import run_others, run_suite
 
@@ -115,6 +118,8 @@ def torture(
 
     from kvwasi.crashcheck import torture as room
 
+    if seconds is not None and not math.isfinite(seconds):
+        raise typer.BadParameter("a number of seconds", param_hint="--seconds")
     if seed is None:
         seed = random.SystemRandom().randrange(1 << 32)
     if kills is None and seconds is None:
@@ -233,5 +238,7 @@ def _progress() -> "Iterator[Progress]":
 
 def mount(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command(epilog=console.EXIT_CODES_HELP)(crashtest)
-    app.command(epilog=console.EXIT_CODES_HELP)(torture)
+    short = "Cut the power, in simulation, at every moment."
+    app.command(epilog=console.EXIT_CODES_HELP, short_help=short)(crashtest)
+    short = "Kill real writers; all that they acknowledged must be there."
+    app.command(epilog=console.EXIT_CODES_HELP, short_help=short)(torture)

@@ -72,7 +72,11 @@ def run_module(
     with open(path, "rb") as file:
         code = file.read()
     if not code.startswith(b"\0asm"):
-        code = bytes(wasmtime.wat2wasm(code))
+        try:
+            code = bytes(wasmtime.wat2wasm(code))
+        except wasmtime.WasmtimeError as error:
+            why = str(error).partition("\n")[0]
+            raise wasmtime.WasmtimeError(f"no WebAssembly module, nor the text of one: {why}") from None
     config = wasmtime.Config()
     config.parallel_compilation = len(code) > _PARALLEL_BYTES
     engine = wasmtime.Engine(config)
