@@ -99,7 +99,7 @@ def _put(
 def _duration(text: str) -> timedelta:
     try:
         duration = parse_timedelta(text)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--ttl") from None
     if not duration:
         raise typer.BadParameter("it would have expired at once", param_hint="--ttl")

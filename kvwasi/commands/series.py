@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,14 +11,14 @@ import typer
 
 from kvwasi import console
 from kvwasi.commands.arguments import Database, Json, look, open_output, open_store
-from kvwasi.commands.times import TIMES_HELP, parse_time, parse_timedelta
+from kvwasi.commands.times import TIME_MAX, TIMES_HELP, parse_timedelta, time_of_entry, time_of_range
 
 if TYPE_CHECKING:
     from kvwasi import Retention, Series, Status, Store
 
 ts = typer.Typer(
     name="ts",
-    help="Time series: append entries, list, count, export and plot them.",
+    help="Time series: append entries, list, count, export, plot and drop them.",
     epilog=console.EXIT_CODES_HELP,
     no_args_is_help=False,
     rich_markup_mode=None,
@@ -78,7 +79,11 @@ def append(
         str | None, typer.Option("--at", metavar="TIME", help=f"The time of the value, {TIMES_HELP}.")
     ] = None,
     kind: Annotated[
-        ValueKind, typer.Option(help="Of a new series' values; auto: whatever the first looks like.")
+        ValueKind,
+        typer.Option(
+            help="Of a new series' values; auto: int, float or bytes, whichever fits all values of the "
+            "first call."
+        ),
     ] = ValueKind.AUTO,
     bump: Annotated[
         bool, typer.Option("--bump", help="Take the next free nanosecond after a time that is taken.")
@@ -94,14 +99,18 @@ def append(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Append entries; on disk when the command ends. Creates the database and the series."""
+    """Append entries; on disk when the command ends. Creates the database and the series.
+
+    With - it reads the CSV that `ts export` writes, too; a new series of bytes that look like numbers needs
+    --kind bytes.
+    """
     rows: list[tuple[int | None, str]] = [(None, value) for value in values]
     if values == ["-"]:
         rows = list(_read_rows(console.stdin().read()))
     if at is not None:
         if len(rows) != 1:
             raise typer.BadParameter("--at is for one value")
-        rows = [(_time(at, "--at"), rows[0][1])]
+        rows = [(_time(at, "--at", time_of_entry), rows[0][1])]
     with open_store(database, "c") as store:
         opened = store.series(series, retention=_retention(keep_age, keep_count, keep_bytes))
         parsed = _values([text for _, text in rows], opened.kind or kind)
@@ -126,7 +135,9 @@ def list_(
     reverse: Annotated[bool, typer.Option("--reverse", "-r", help="Newest first.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="At most so many.")] = None,
     time_format: TimeFormatOption = TimeFormat.ISO,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON lines; null stands for NaN and infinities.")
+    ] = False,
 ) -> None:
     """Print entries in the order of their times: TIME, a tab, VALUE."""
     from itertools import islice
@@ -137,7 +148,7 @@ def list_(
             return
         opened = _existing(store, series)
         items = opened.items(*_range(start, stop), status=_status(status), reverse=reverse)
-        for time, value in islice(items, limit):
+        for time, value in islice(items, None if limit is None else min(limit, sys.maxsize)):
             console.write(show_entry(time, value, form=time_format, as_json=json))
 
 
@@ -168,10 +179,11 @@ def mark(
     ],
 ) -> int:
     """Say what has become of the entry of exactly this time."""
+    time = _time(at, "TIME", time_of_entry)
     with open_store(database, "w") as store:
         wanted = _status(status)
         assert wanted is not None
-        if _existing(store, series).set_status(_time(at, "TIME"), wanted):
+        if _existing(store, series).set_status(time, wanted):
             return 0
     return console.complain(console.EXIT_NO, f"{database}: the series {series} has no entry at {at}")
 
@@ -188,7 +200,9 @@ def export(
 ) -> None:
     """Write entries as CSV, which `ts append -` reads again, or as JSON lines.
 
-    Values that are bytes and no UTF-8 stand in base64 in JSON, under value_base64; CSV refuses them.
+    A series of bytes that look like numbers needs `ts append --kind bytes` to be one again. Values that are
+    bytes and no UTF-8 stand in base64 in JSON, under value_base64; CSV refuses them. For NaN and infinities
+    JSON has null.
     """
     with open_store(database, "r") as store:
         items = _existing(store, series).items(*_range(start, stop), status=_status(status))
@@ -229,7 +243,7 @@ def plot(
             raise console.DataError(f"{database}: the series {series} has no entries there")
         items = opened.items(*bounds, status=wanted)
         if output is not None and output.endswith(".png"):
-            _draw_png(items, series, output)
+            _draw_png(items, _printable(series), output)
             return
         size = shutil.get_terminal_size()
         columns = 800 if output is not None else 2 * max(size.columns - 16, 16)
@@ -238,7 +252,7 @@ def plot(
         console.write(chart.text(envelope, min(max(size.lines - 6, 6), 20)).encode())
     else:
         with open_output(output, database) as stream:
-            stream.write(chart.svg(envelope, f"{series}: {envelope.count:,} entries").encode())
+            stream.write(chart.svg(envelope, f"{_printable(series)}: {envelope.count:,} entries").encode())
 
 
 def _draw_png(items: Iterator[tuple[int, Any]], title: str, path: str) -> None:
@@ -258,19 +272,29 @@ def _draw_png(items: Iterator[tuple[int, Any]], title: str, path: str) -> None:
     figure.savefig(path, dpi=120)
 
 
+def drop(database: Database, series: SeriesName) -> None:
+    """Remove a series and all that is in it."""
+    with open_store(database, "w") as store:
+        store.drop_series(series)
+
+
 # --- arguments ---
 
 
-def _time(text: str, name: str) -> int:
+def _time(text: str, name: str, read: Callable[[str], int]) -> int:
     try:
-        return parse_time(text)
-    except ValueError:
-        raise typer.BadParameter(f"'{text}' is no time: {TIMES_HELP}", param_hint=name) from None
+        return read(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=name) from None
 
 
 def _range(start: str | None, stop: str | None) -> tuple[int | None, int | None]:
-    first = None if start is None else max(_time(start, "--from"), 0)
-    return first, None if stop is None else max(_time(stop, "--to"), 0)
+    """Its bounds, clamped to the times that there are."""
+    first = None if start is None else max(_time(start, "--from", time_of_range), 0)
+    last = None if stop is None else max(_time(stop, "--to", time_of_range), 0)
+    if first is not None and first > TIME_MAX:
+        return TIME_MAX, TIME_MAX  # nothing, also if there is an entry at the last time
+    return first, None if last is None or last > TIME_MAX else last
 
 
 def _status(name: StatusName | None) -> "Status | None":
@@ -286,7 +310,7 @@ def _retention(age: str | None, entries: int | None, size: int | None) -> "Reten
 
     try:
         return Retention(None if age is None else parse_timedelta(age), entries, size)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--keep-age") from None
 
 
@@ -301,18 +325,24 @@ def _existing(store: "Store", series: str) -> "Series":
 def _read_rows(data: bytes) -> Iterator[tuple[int | None, str]]:
     """Lines of VALUE or TIME,VALUE; a first line `time,value` is passed over."""
     import csv
+    import io
 
-    lines = data.decode("utf-8", "surrogateescape").splitlines()
-    for number, fields in enumerate(csv.reader(lines), 1):
-        if len(fields) == 1:
-            yield None, fields[0]
-        elif len(fields) == 2 and (number > 1 or fields != ["time", "value"]):
-            try:
-                yield parse_time(fields[0]), fields[1]
-            except ValueError:
-                raise console.DataError(f"line {number}: '{fields[0]}' is no time") from None
-        elif len(fields) != 2:
-            raise console.DataError(f"line {number}: {len(fields)} fields, not TIME,VALUE")
+    csv.field_size_limit(1 << 30)  # as long as a value may be
+    # no newline may be translated or added to: those in quotes belong to values
+    reader = csv.reader(
+        io.StringIO(data.decode("utf-8", "surrogateescape"), newline=""),
+        strict=True,  # or a quote without its end would take all the lines behind it
+    )
+    try:
+        for number, fields in enumerate(reader):
+            if len(fields) == 1:
+                yield None, fields[0]
+            elif len(fields) != 2:
+                raise ValueError(f"{len(fields)} fields, not TIME,VALUE")
+            elif number > 0 or fields != ["time", "value"]:
+                yield time_of_entry(fields[0]), fields[1]
+    except (csv.Error, ValueError) as error:
+        raise console.DataError(f"line {reader.line_num}: {error}") from None
 
 
 def _values(texts: list[str], kind: str) -> list[Any]:
@@ -321,9 +351,14 @@ def _values(texts: list[str], kind: str) -> list[Any]:
     if kind == "auto":
         kind = next(name for name in kinds if _all_parse(texts, kinds[name]))
     try:
-        return [kinds[kind](text) for text in texts]
+        values = [kinds[kind](text) for text in texts]
     except ValueError as error:
         raise console.DataError(f"the series has values of the kind {kind}: {error}") from None
+    if kind == "int":
+        for value in values:
+            if not -(1 << 63) <= value < 1 << 63:
+                raise console.DataError(f"a series stores whole numbers of 64 bits, not {value}")
+    return values
 
 
 def _all_parse(texts: list[str], parse: Any) -> bool:
@@ -362,15 +397,23 @@ def _shown(time: int, form: TimeFormat) -> str:
     return str(time) if form is TimeFormat.NS else chart.time_text(time)
 
 
+def _printable(name: str) -> str:
+    """A name for a picture: neither SVG nor a font has control characters or what is not UTF-8."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
 def _plain(value: Any) -> bytes:
     return value if isinstance(value, bytes) else repr(value).encode()
 
 
 def _json_line(time: int, value: Any, form: TimeFormat) -> bytes:
     import json
+    import math
 
     from kvwasi.formats import jsonl
 
+    if not isinstance(value, bytes) and not math.isfinite(value):
+        value = None  # JSON has neither NaN nor infinities
     member = jsonl.encode_member("value", value) if isinstance(value, bytes) else {"value": value}
     return (
         json.dumps({"time": time if form is TimeFormat.NS else _shown(time, form), **member}).encode() + b"\n"
@@ -389,7 +432,7 @@ def _csv_field(value: Any) -> str:
 
 def mount(app: typer.Typer) -> None:
     """Make them a group of commands of ``app``."""
-    for command in (append, count, mark, export, plot):
+    for command in (append, count, mark, export, plot, drop):
         ts.command(epilog=console.EXIT_CODES_HELP)(command)
         if command is append:
             ts.command("list", epilog=console.EXIT_CODES_HELP)(list_)

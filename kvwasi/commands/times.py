@@ -19,7 +19,11 @@ _UNITS = {
 _DURATION = re.compile(rf"(\d+(?:\.\d+)?)({'|'.join(_UNITS)})")
 _FRACTION = re.compile(r"([.,])(\d{7,9})(?=\D*$|[+-]\d\d:?\d\d$)")
 
-TIMES_HELP = "as ISO 8601 (UTC unless it says so), ns since 1970, now, or relative, such as -2h"
+TIME_MAX = (1 << 63) - 1
+"""The last time that an entry can have, in the year 2262."""
+
+_FORMS = "ISO 8601 (UTC unless it says so), ns since 1970, now, or a distance from now, such as -2h"
+TIMES_HELP = f"as {_FORMS}"
 
 
 def parse_time(text: str) -> int:
@@ -53,6 +57,30 @@ def parse_time(text: str) -> int:
     return ((since.days * 86_400 + since.seconds) * 10**6 + since.microseconds) * 1000 + nanoseconds
 
 
+def time_of_range(text: str) -> int:
+    """The same for the bound of a range, which may be out of the range of entries.
+
+    Raises:
+        ValueError: it is no time; a sentence for the user.
+    """
+    try:
+        return parse_time(text)
+    except ValueError:
+        raise ValueError(f"'{text}' is no time; write {_FORMS}") from None
+
+
+def time_of_entry(text: str) -> int:
+    """The same for an entry.
+
+    Raises:
+        ValueError: it is no time, or no entry can have it; a sentence for the user.
+    """
+    time = time_of_range(text)
+    if not 0 <= time <= TIME_MAX:
+        raise ValueError(f"'{text}' is out of range: times are from 1970 to 2262")
+    return time
+
+
 def parse_duration(text: str) -> int:
     """Nanoseconds, from a number with a unit: ns, us, ms, s, m, h, d or w.
 
@@ -75,9 +103,20 @@ def parse_timedelta(text: str) -> timedelta:
     """The same as a timedelta, in whole microseconds.
 
     Raises:
-        ValueError, OverflowError: it is no duration, or too long a one.
+        ValueError: it is no duration, or too long a one.
     """
-    return timedelta(microseconds=parse_duration(text) // 1000)
+    try:
+        return timedelta(microseconds=parse_duration(text) // 1000)
+    except OverflowError:
+        raise ValueError(f"'{text}' is too long") from None
 
 
-__all__ = ["TIMES_HELP", "parse_duration", "parse_time", "parse_timedelta"]
+__all__ = [
+    "TIMES_HELP",
+    "TIME_MAX",
+    "parse_duration",
+    "parse_time",
+    "parse_timedelta",
+    "time_of_entry",
+    "time_of_range",
+]

@@ -155,7 +155,7 @@ class SeriesReads:
         """How many entries of a range there are. Takes some look-ups, whatever the length of the range."""
         first, last = _bounds(start, stop)
         with self._view() as view:
-            return 0 if view is None else view.count(first, last, _wanted(status))
+            return 0 if view is None or last <= first else view.count(first, last, _wanted(status))
 
     def __len__(self) -> int:
         return self.count()

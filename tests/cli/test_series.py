@@ -220,7 +220,7 @@ def test_what_is_not_there(kv) -> None:
 
 def test_the_group_and_its_commands_are_documented(kv) -> None:
     group = typer.main.get_command(cli.app).commands["ts"]  # type: ignore[attr-defined]
-    assert list(group.commands) == ["append", "list", "count", "mark", "export", "plot"]
+    assert list(group.commands) == ["append", "list", "count", "mark", "export", "plot", "drop"]
     for name, command in group.commands.items():
         shown = b" ".join(kv("ts", name, "--help").stdout.split()).decode()
         assert " ".join(console.EXIT_CODES_HELP.split()) in shown

@@ -98,6 +98,7 @@ def test_names_that_only_a_plain_table_can_have(kv, filled: Path) -> None:
         (("put", "k", "v", "--table", "t", "--kind", "dupsort", "--ttl", "1h"), "--ttl needs a --table"),
         (("put", "k", "v", "--table", "t", "--ttl", "0s"), "expired at once"),
         (("put", "k", "v", "--table", "t", "--ttl", "soon"), "soon"),
+        (("put", "k", "v", "--table", "t", "--ttl", "99999999999999d"), "is too long"),
         (("put", "k", "v", "--kind", "plain"), "--kind is that of a --table"),
         (("put", "photo", "v", "--table", "tags", "--expect", "sea"), "several values"),
         (("delete", "x", "--table", "plain", "--value", "y"), "several values"),

@@ -186,7 +186,8 @@ def test_statuses(store: kvwasi.Store, count: int) -> None:
     assert series.set_status(1, Status.USER1)
     assert series.get(0) == (0, 0, Status.DELETED)
     assert [series.count(status=status) for status in (None, *Status)] == [count, count - 2, 1, 1, 1]
-    assert series.count(1, 3) == 2 and series.count(0, 1) == 0
+    assert series.count(1, 3) == 2 and series.count(0, 1) == 0 and series.count(3, 1) == 0
+    assert list(series.items(3, 1)) == [] and series.count(3, 1, status=Status.WRITTEN) == 0
     assert list(series.items(status=Status.USER1)) == [(1, 1)]
     assert list(series.entries(stop=2)) == [(0, 0, Status.DELETED), (1, 1, Status.USER1)]
     assert series.first() == (1, 1) and series.last() == (count, -1)
