@@ -70,7 +70,7 @@ class ReservedNameError(KvError, ValueError):
 
 
 class ReadOnlyError(KvError):
-    """A write through a store that was opened with ``flag="r"``."""
+    """A write through a store that was opened with ``flag="r"``, or through a snapshot."""
 
 
 class ClosedError(KvError, ValueError):

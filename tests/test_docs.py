@@ -9,9 +9,10 @@ import lmdb
 import pytest
 
 import kvwasi
+import kvwasi.errors
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").glob("from-*.md"))
 
 # The public functions of FlashDB 2.0 (flashdb.h) and its control commands (fdb_def.h).
 FLASHDB = [
@@ -118,3 +119,16 @@ def test_all_of_flashdb_has_a_row() -> None:
     assert set(FLASHDB) <= set(here)
     for name in FLASHDB:
         assert here[name][2].strip(), name
+
+
+def test_each_error_is_told_of_with_what_else_it_is() -> None:
+    rows: dict[str, set[str]] = {}
+    for line in (ROOT / "docs/errors.md").read_text().splitlines():
+        cells = line.split("|")
+        for name in re.findall(r"`(\w+)`", cells[1]) if line.startswith("| `") else []:
+            rows[name] = set(re.findall(r"`(\w+)`", cells[2]))
+    assert set(rows) == set(kvwasi.errors.__all__) - {"KvError"}
+    for name, others in rows.items():
+        error = getattr(kvwasi.errors, name)
+        bases = {base.__name__ for base in error.__bases__} - {"KvError", "TransactionError"}
+        assert others == bases, name

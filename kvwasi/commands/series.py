@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ts = typer.Typer(
     name="ts",
-    help="Time series: append entries, list, count, export, plot and drop them.",
+    help="Time series: append, list, count, export, plot, drop.",
     epilog=console.EXIT_CODES_HELP,
     no_args_is_help=False,
     rich_markup_mode=None,
@@ -175,7 +175,7 @@ def mark(
     at: Annotated[str, typer.Argument(metavar="TIME", help=f"Its time, {TIMES_HELP}.", show_default=False)],
     status: Annotated[
         StatusName,
-        typer.Argument(help="written, user1, user2 or deleted.", show_default=False),
+        typer.Argument(metavar="STATUS", help="written, user1, user2 or deleted.", show_default=False),
     ],
 ) -> int:
     """Say what has become of the entry of exactly this time."""
@@ -432,8 +432,12 @@ def _csv_field(value: Any) -> str:
 
 def mount(app: typer.Typer) -> None:
     """Make them a group of commands of ``app``."""
+    short = {
+        count: "Print how many entries there are.",
+        export: "Write entries as CSV or JSON lines.",
+    }
     for command in (append, count, mark, export, plot, drop):
-        ts.command(epilog=console.EXIT_CODES_HELP)(command)
+        ts.command(epilog=console.EXIT_CODES_HELP, short_help=short.get(command))(command)
         if command is append:
             ts.command("list", epilog=console.EXIT_CODES_HELP)(list_)
     app.add_typer(ts)
