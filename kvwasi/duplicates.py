@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from kvwasi.cursor import Cursor
 from kvwasi.engine import _engine
-from kvwasi.errors import KeyEmptyError, NoSuchTableError, ValueTooLargeError
+from kvwasi.errors import CorruptionError, KeyEmptyError, NoSuchTableError, ValueTooLargeError
 from kvwasi.names import decode_name, encode_name, reserved_name
 from kvwasi.snapshot import Snapshot, SnapshotTable
 from kvwasi.table import Table
@@ -52,9 +52,16 @@ def encode_pair(key: Data, value: Data) -> bytes:
 
 
 def decode_pair(pair: bytes) -> Pair:
-    """The inverse."""
-    at = pair.index(_END)
-    return pair[:at].replace(b"\0\xff", b"\0"), pair[at + 2 :]
+    """The inverse.
+
+    Raises:
+        CorruptionError: it is no pair.
+    """
+    escaped, end, value = pair.partition(_END)
+    key = escaped.replace(b"\0\xff", b"\0")
+    if not (key and end) or (b"\0" in escaped and _escape(key) != escaped):
+        raise CorruptionError("a table with duplicates is damaged: a key that is no pair", 0, "value")
+    return key, value
 
 
 def _escape(key: Data) -> bytes:

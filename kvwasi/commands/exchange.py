@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from kvwasi.formats.source import Source
 
 
+_STDIN = "standard input"
+
+
 class LoadFormat(StrEnum):
     """What ``load`` reads."""
 
@@ -51,7 +54,8 @@ def load(
 ) -> None:
     """Load JSON lines, the text of mdb_dump, a directory tree (path -> content) or another database.
 
-    Creates the database. Keys that are there are overwritten. What the source says of tables is kept; --table
+    Creates the database. Keys that are there are overwritten, but time series and tables that expire are not
+    merged with such as are there. What the source says of tables is kept; --table
     says where the rest goes. Other databases are lmdb:PATH (with all its named databases),
     sqlite:FILE?table=T&key=K&value=V and dbm:PATH; what was loaded from them is read again and compared.
     """
@@ -59,22 +63,24 @@ def load(
     from kvwasi.formats import ForeignError, FormatError
 
     count = 0
+    name = _STDIN if source == "-" else source
     with (
         _open_source(source, form, database) as opened,
         open_store(database, "c") as store,
         _progress(opened) as show,
     ):
+        target(store, table)  # not one of another kind
         try:
-            for count in transfer.load(store, opened.entries, batch, table):
+            for count in transfer.load(store, opened.entries, batch, table, opened.tables):
                 show(count)
-        except FormatError as error:
-            kept = f"{count} entries before it are loaded" if batch else "nothing is loaded"
-            name = "standard input" if source == "-" else source
-            raise console.DataError(f"{name}: {error}; {kept}") from None
-        except ForeignError as error:
-            raise console.DataError(f"{error}; {count} entries before it are loaded") from None
+        except (FormatError, ForeignError) as error:
+            kept = f"{count} entries before it are loaded" if batch and count else "nothing is loaded"
+            problem = f"{name}: {error}" if isinstance(error, FormatError) else error
+            raise console.DataError(f"{problem}; {kept}") from None
         if opened.again is not None and (wrong := transfer.compare(store, opened.again(), table)):
             raise console.DataError(f"{wrong} of {count} entries are not what {source} has")
+    for note in opened.notes:
+        console.tell(f"{name}: {note}")
     if json:
         console.write_json({"entries": count, "skipped": opened.skipped})
     else:
@@ -94,8 +100,9 @@ def dump(
 ) -> None:
     """Write all entries in key order, of all tables (--table: of one), so that load can read them.
 
-    JSON lines are {"key": "text", "value": "text"}, with "table" in those of a table; what is not UTF-8
-    stands in base64, under "key_base64" and "value_base64".
+    JSON lines are {"key": "text", "value": "text"}, with "table" in those of a table, but not with --table:
+    what load reads then goes to a table of your choice. What is not UTF-8 stands in base64, under
+    "key_base64" and "value_base64".
     """
     from kvwasi import transfer
 
@@ -112,19 +119,19 @@ def dump(
 
 @contextlib.contextmanager
 def _open_source(path: str, form: LoadFormat, database: str) -> "Iterator[Source]":
-    from kvwasi.formats import ForeignError, source
+    from kvwasi.formats import ForeignError, NoSuchSourceError, source
 
-    if path == "-":
-        stream = console.stdin()
-        yield source.Source(source.read(stream, form.value), None, lambda: 0)
-        return
     exclude = (database, os.path.realpath(database) + "-lock")
-    with contextlib.ExitStack() as stack:
-        try:
-            opened = stack.enter_context(source.open_path(path, form.value, exclude=exclude))
-        except ForeignError as error:
-            raise console.DataError(str(error)) from None
-        yield opened
+    try:
+        if path == "-":
+            yield source.of_stream(console.stdin(), _STDIN, form.value)
+            return
+        with source.open_path(path, form.value, exclude=exclude) as opened:
+            yield opened
+    except NoSuchSourceError:
+        raise
+    except ForeignError as error:
+        raise console.DataError(str(error)) from None
 
 
 @contextlib.contextmanager
@@ -144,5 +151,7 @@ def _progress(source: "Source") -> Iterator[Callable[[int], None]]:
 
 def mount(app: typer.Typer) -> None:
     """Make them commands of ``app``."""
-    for command in (load, dump):
-        app.command(epilog=console.EXIT_CODES_HELP)(command)
+    short = "Load JSON lines, mdb_dump's text, a tree or another database."
+    app.command(epilog=console.EXIT_CODES_HELP, short_help=short)(load)
+    short = "Write all entries in key order, as text that load reads."
+    app.command(epilog=console.EXIT_CODES_HELP, short_help=short)(dump)

@@ -5,6 +5,6 @@ reads a directory, ``foreign`` other embedded databases. They know nothing of th
 entries, a writer consumes them.
 """
 
-from kvwasi.formats.errors import Entry, ForeignError, FormatError
+from kvwasi.formats.errors import Entry, ForeignError, FormatError, NoSuchSourceError
 
-__all__ = ["Entry", "ForeignError", "FormatError"]
+__all__ = ["Entry", "ForeignError", "FormatError", "NoSuchSourceError"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from kvwasi.formats.errors import ForeignError, Row
+from kvwasi.formats.errors import ForeignError, NoSuchSourceError, Row, order_note
 
 _SUBDATABASE_BYTES = 48  # of the record that stands for a named database, in its environment's main one
 _DATABASES_MAX = 4096
@@ -31,11 +31,14 @@ class Foreign:
     rows: Callable[[], Iterator[Row]]
     skipped: int = 0
     """Rows without a value."""
+    notes: tuple[str, ...] = ()
+    """What a store keeps in another way."""
 
 
 def is_foreign(name: str) -> bool:
     """Whether it names another database, and no file or directory."""
-    return name.partition(":")[0] in _KINDS and not os.path.lexists(name)
+    kind, colon, _ = name.partition(":")
+    return colon != "" and kind in _KINDS and not os.path.lexists(name)
 
 
 @contextlib.contextmanager
@@ -43,7 +46,8 @@ def open_foreign(name: str) -> Iterator[Foreign]:
     """Open what ``name`` names.
 
     Raises:
-        ForeignError: it is not there, or nothing that can be read.
+        NoSuchSourceError
+        ForeignError: it is nothing that can be read.
     """
     kind, _, place = name.partition(":")
     with _KINDS[kind](place) as opened:
@@ -59,8 +63,8 @@ def _lmdb(path: str) -> Iterator[Foreign]:
         import lmdb
     except ImportError:
         raise ForeignError("reading an LMDB environment needs the package lmdb: pip install lmdb") from None
-    if not os.path.exists(path):
-        raise ForeignError(f"{path}: there is no such LMDB environment")
+    if not os.path.exists(os.path.join(path, "data.mdb") if os.path.isdir(path) else path):
+        raise NoSuchSourceError(f"{path}: there is no such LMDB environment")
     try:
         with (
             lmdb.open(
@@ -79,9 +83,10 @@ def _lmdb(path: str) -> Iterator[Foreign]:
                     yield from _lmdb_rows(transaction, name, database, named, dupsort)
 
             total = sum(transaction.stat(database)["entries"] for _, database in databases)
-            yield Foreign(total - len(named), rows)
+            yield Foreign(total - len(named), rows, notes=tuple(_lmdb_notes(transaction, databases)))
     except lmdb.Error as error:
-        raise ForeignError(f"{path}: {error}") from None
+        problem = str(error).removeprefix(f"{path}: ")
+        raise ForeignError(f"{path}: {problem}") from None
 
 
 def _lmdb_databases(lmdb: Any, environment: Any, transaction: Any) -> Iterator[tuple[bytes | None, Any]]:
@@ -92,6 +97,14 @@ def _lmdb_databases(lmdb: Any, environment: Any, transaction: Any) -> Iterator[t
         if len(value) == _SUBDATABASE_BYTES and b"\0" not in name:
             with contextlib.suppress(lmdb.IncompatibleError, lmdb.NotFoundError):
                 yield bytes(name), environment.open_db(bytes(name), txn=transaction, create=False)
+
+
+def _lmdb_notes(transaction: Any, databases: list[tuple[bytes | None, Any]]) -> Iterator[str]:
+    for name, database in databases:
+        for flag, is_set in database.flags(transaction).items():
+            note = order_note(flag.replace("_", ""), name) if is_set else None
+            if note is not None:
+                yield note
 
 
 def _lmdb_rows(
@@ -122,7 +135,7 @@ def _sqlite(place: str) -> Iterator[Foreign]:
     table = _quoted(options["table"])
     key, value = _quoted(options.get("key", "key")), _quoted(options.get("value", "value"))
     if not os.path.exists(path):
-        raise ForeignError(f"{path}: there is no such SQLite database")
+        raise NoSuchSourceError(f"{path}: there is no such SQLite database")
     try:
         with contextlib.closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)) as connection:
             connection.execute("BEGIN")  # one moment for all that is read
@@ -164,9 +177,10 @@ def _dbm(path: str) -> Iterator[Foreign]:
     import dbm
 
     kind = dbm.whichdb(path)
+    if kind is None and not os.path.lexists(path):
+        raise NoSuchSourceError(f"{path}: there is no database of dbm")
     if not kind:
-        what = "there is no database of dbm" if kind is None else "no known kind of dbm"
-        raise ForeignError(f"{path}: {what}")
+        raise ForeignError(f"{path}: {'cannot be read' if kind is None else 'no known kind of dbm'}")
     try:
         with dbm.open(path, "r") as database:
             keys = database.keys()

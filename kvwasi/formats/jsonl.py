@@ -9,6 +9,7 @@ that there is a table of that name.
 """
 
 import base64
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
@@ -61,7 +62,7 @@ def read(stream: BinaryIO) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            yield _parse_line(line)
+            yield _parse_line(line, number)
         except UnicodeDecodeError as error:
             raise FormatError(number, f"not UTF-8 at byte {error.start + 1}") from None
         except json.JSONDecodeError as error:
@@ -72,7 +73,18 @@ def read(stream: BinaryIO) -> Iterator[Row]:
             raise FormatError(number, str(error)) from None
 
 
-def _parse_line(line: bytes) -> Row:
+def read_tables(stream: BinaryIO) -> Iterator[Row]:
+    """Yield the lines that have a table's name alone, which dump writes before all of its entries.
+
+    All others are passed over, without a look at whether they are right.
+    """
+    for number, line in enumerate(stream, 1):
+        if b'"table' in line and b'"key' not in line:
+            with contextlib.suppress(ValueError, RecursionError):
+                yield _parse_line(line, number)
+
+
+def _parse_line(line: bytes, number: int) -> Row:
     pairs = json.loads(line.decode("utf-8").rstrip(), object_pairs_hook=_Members)
     if not isinstance(pairs, _Members):
         raise ValueError('not an object like {"key": "k", "value": "v"}')
@@ -87,11 +99,11 @@ def _parse_line(line: bytes) -> Row:
             raise ValueError(f'"{name}" is not a string')
         found[plain] = _decode_member(name, value)
     if found.keys() == {"table"}:
-        return Row(None, b"", found["table"])
+        return Row(None, b"", found["table"], line=number)
     for name in ("key", "value"):
         if name not in found:
             raise ValueError(f'"{name}" is missing')
-    return Row(found["key"], found["value"], found.get("table"))
+    return Row(found["key"], found["value"], found.get("table"), line=number)
 
 
 class _Members(list[tuple[str, object]]):

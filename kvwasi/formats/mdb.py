@@ -16,9 +16,9 @@ import binascii
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
-from kvwasi.formats.errors import Entry, FormatError, Row
+from kvwasi.formats.errors import Entry, FormatError, Row, order_note
 
 Form = Literal["bytevalue", "print"]
 
@@ -66,21 +66,39 @@ def write(
     return count
 
 
-def read(stream: BinaryIO) -> Iterator[Row]:
-    """Yield the entries of the databases in ``stream``. Raises FormatError with the line's number."""
+class _Header(NamedTuple):
+    form: str
+    """Of the data."""
+    table: bytes | None
+    """The name of the database, if it has one."""
+    dupsort: bool
+    """Keys have several values."""
+    line: int
+    """Where the name stands."""
+    flags: list[str]
+
+
+def read(stream: BinaryIO, notes: list[str] | None = None) -> Iterator[Row]:
+    """Yield the entries of the databases in ``stream``. Raises FormatError with the line's number.
+
+    What a store keeps in another way is added to ``notes``, as it is found.
+    """
     lines = enumerate(stream, 1)
-    header: Iterator[tuple[int, bytes]] | None = lines
-    while header is not None:
-        form, table, dupsort = _read_header(header)
-        if table is not None:
-            yield Row(None, b"", table, dupsort)
-        yield from _read_data(lines, binascii.unhexlify if form == "bytevalue" else _unescape, table, dupsort)
-        header = _next_header(lines)
+    before: Iterator[tuple[int, bytes]] | None = lines
+    while before is not None:
+        header = _read_header(before)
+        if notes is not None:
+            found = (order_note(flag, header.table) for flag in header.flags)
+            notes += [note for note in found if note is not None]
+        if header.table is not None:
+            yield Row(None, b"", header.table, header.dupsort, header.line)
+        yield from _read_data(lines, header)
+        before = _next_header(lines)
 
 
-def _read_data(
-    lines: Iterator[tuple[int, bytes]], decode: Callable[[bytes], bytes], table: bytes | None, dupsort: bool
-) -> Iterator[Row]:
+def _read_data(lines: Iterator[tuple[int, bytes]], header: _Header) -> Iterator[Row]:
+    decode: Callable[[bytes], bytes] = binascii.unhexlify if header.form == "bytevalue" else _unescape
+    table, dupsort = header.table, header.dupsort
     key: bytes | None = None
     number = 0
     for number, line in lines:
@@ -95,7 +113,7 @@ def _read_data(
         if key is None:
             key = data
         else:
-            yield Row(key, data, table, dupsort)
+            yield Row(key, data, table, dupsort, number - 1)
             key = None
     else:
         raise FormatError(number + 1, "the input ends before DATA=END")
@@ -103,10 +121,10 @@ def _read_data(
         raise FormatError(number, "a key without a value")
 
 
-def _read_header(lines: Iterator[tuple[int, bytes]]) -> tuple[str, bytes | None, bool]:
-    """The format of the data, the name of the database if it has one, whether keys have several values."""
+def _read_header(lines: Iterator[tuple[int, bytes]]) -> _Header:
     form, table, dupsort = "bytevalue", None, 0
-    start = number = 0
+    flags: list[str] = []
+    start = number = named = 0
     for number, line in lines:
         start = start or number
         raw_name, equals, raw_value = line.rstrip(b"\n").partition(b"=")
@@ -118,13 +136,15 @@ def _read_header(lines: Iterator[tuple[int, bytes]]) -> tuple[str, bytes | None,
         if (name, value) == ("HEADER", "END"):
             if dupsort and table is None:
                 raise FormatError(dupsort, "several values for one key (duplicates) need a named table")
-            return form, table, dupsort > 0
+            return _Header(form, table, dupsort > 0, named, flags)
         if name in ("duplicates", "dupsort") and value == "1":
             dupsort = number
+        if value == "1" and name not in flags:
+            flags.append(name)
         if name == "format":
             form = value
         if name == "database":
-            table = raw_value
+            table, named = raw_value, number
         problem = _header_problem(name, value)
         if problem:
             raise FormatError(number, problem)

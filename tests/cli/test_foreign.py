@@ -108,16 +108,13 @@ def test_a_file_of_dbm(kv, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lmdb:none", b"no such LMDB environment"),
         ("lmdb:junk", b"junk: "),
-        ("sqlite:none?table=t", b"no such SQLite database"),
         ("sqlite:junk?table=t", b"not a database"),
         ("sqlite:s.db", b"is named as sqlite:FILE?table=T"),
         ("sqlite:s.db?table=t&colour=red", b"is named as sqlite:FILE?table=T"),
         ("sqlite:s.db?table=none", b"no such table"),
         ("sqlite:s.db?table=t&key=nothing", b'has no column "nothing"'),
         ("sqlite:s.db?table=t", b'3 rows have 2 different keys: "key" is no key'),
-        ("dbm:none", b"there is no database of dbm"),
         ("dbm:junk", b"no known kind of dbm"),
     ],
 )

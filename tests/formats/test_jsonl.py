@@ -86,4 +86,15 @@ def test_entries_of_tables(table: bytes, key: bytes, value: bytes) -> None:
         jsonl.encode_table(table) + jsonl.encode_line((key, value), table) + jsonl.encode_line((key, value))
     )
     rows = list(jsonl.read(io.BytesIO(lines)))
-    assert rows == [Row(None, b"", table), Row(key, value, table), Row(key, value)]
+    assert rows == [
+        Row(None, b"", table, line=1),
+        Row(key, value, table, line=2),
+        Row(key, value, line=3),
+    ]
+
+
+def test_tables_are_found_ahead() -> None:
+    lines = b'{"table": "\\u0000a"}\n{"table": "b", "key": "k", "value": ""}\nx\n"table"\n'
+    lines += b'{"table_base64": "/w=="}\n'
+    rows = list(jsonl.read_tables(io.BytesIO(lines)))
+    assert rows == [Row(None, b"", b"\0a", line=1), Row(None, b"", b"\xff", line=5)]

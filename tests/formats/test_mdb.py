@@ -138,10 +138,10 @@ def test_named_databases() -> None:
     mdb.write([], stream, form="print", map_bytes=1 << 20, table=b"empty")
     rows = list(mdb.read(io.BytesIO(stream.getvalue())))
     assert rows == [
-        Row(b"a", b"1"),
-        Row(None, b"", b"t=\xff"),
-        Row(b"b", b"2", b"t=\xff"),
-        Row(None, b"", b"empty"),
+        Row(b"a", b"1", line=6),
+        Row(None, b"", b"t=\xff", line=11),
+        Row(b"b", b"2", b"t=\xff", line=15),
+        Row(None, b"", b"empty", line=20),
     ]
 
 
@@ -150,6 +150,20 @@ def test_several_values_for_a_key() -> None:
     mdb.write(pairs, stream, map_bytes=1 << 20, table=b"t", dupsort=True)
     assert b"dupsort=1\n" in stream.getvalue()
     rows = list(mdb.read(io.BytesIO(stream.getvalue())))
-    assert rows == [Row(None, b"", b"t", True), *(Row(*pair, b"t", True) for pair in pairs)]
+    assert rows == [
+        Row(None, b"", b"t", True, 3),
+        Row(b"a", b"1", b"t", True, 8),
+        Row(b"a", b"2", b"t", True, 10),
+    ]
     with pytest.raises(ValueError, match="cannot carry"):
         mdb.write([], stream, map_bytes=1 << 20, table=b"a\nb")
+
+
+def test_flags_that_change_the_order_are_noted() -> None:
+    notes: list[str] = []
+    head = b"VERSION=3\ndatabase=t\nreversekey=1\ndupsort=1\nreversedup=1\nHEADER=END\n"
+    assert len(list(mdb.read(io.BytesIO(head + b"DATA=END\n" + HEADER + b"DATA=END\n"), notes))) == 1
+    assert [note.partition(" there;")[0] for note in notes] == [
+        "keys of 't' were ordered backwards",
+        "values of 't' were ordered backwards",
+    ]

@@ -91,7 +91,7 @@ def test_a_directory_is_a_tree(tmp_path: Path) -> None:
 
 def test_the_format_may_be_named() -> None:
     text = b'{"key": "k", "value": "v"}\n'
-    assert list(source.read(io.BufferedReader(io.BytesIO(text)), "jsonl")) == [Row(b"k", b"v")]
+    assert list(source.read(io.BufferedReader(io.BytesIO(text)), "jsonl")) == [Row(b"k", b"v", line=1)]
     with pytest.raises(FormatError):
         list(source.read(io.BufferedReader(io.BytesIO(text)), "mdb"))
 

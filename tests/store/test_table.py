@@ -290,12 +290,12 @@ def test_reserved_names(store: kvwasi.Store, name: str | bytes) -> None:
 
 
 def test_reserved_tables_are_not_listed_but_copied(store: kvwasi.Store, path: Path) -> None:
-    name = names.reserved_name("kind", b"one")
+    name = names.reserved_name("expires", b"one")
     kvwasi.Table(store, name)["k"] = "v"
     store.table("t")["k"] = "v"
     with store.snapshot() as snap, store.transaction() as t:
         assert (store.tables(), snap.tables(), t.tables()) == (["t"],) * 3
-    assert names.names_of_kind("kind", store._table_names()) == ["one"]
+    assert names.names_of_kind("expires", store._table_names()) == ["one"]
     copy = path.with_name("copy.kv")
     written = store.backup(copy)
     assert (written.tables, written.keys) == (1, 1)
