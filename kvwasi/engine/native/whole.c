@@ -115,7 +115,7 @@ int kve_check(kve_session *session, kv_problem **out, size_t *count, kve_failure
 
 static int prefetch_next(kve_session *session)
 {
-    const kv_value_ref *refs = kve_data(session);
+    const kv_value_ref *refs = (const void *)kve_data(session);
     const uint64_t count = kve_block(session)->count;
     if (count > KV_DATA_CAPACITY / sizeof *refs)
         return kve_break(session, "the engine told of more than fits its buffer");
