@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from kvwasi.cursor import Cursor
 from kvwasi.engine import _engine
 from kvwasi.errors import CorruptionError, KeyEmptyError, NoSuchTableError, ValueTooLargeError
-from kvwasi.names import decode_name, encode_name, reserved_name
+from kvwasi.names import decode_name, given_name, reserved_name
 from kvwasi.snapshot import Snapshot, SnapshotTable
 from kvwasi.table import Table
 
@@ -73,7 +73,7 @@ class DuplicatesReads:
 
     def __init__(self, of: Store | Transaction | Snapshot, name: str | bytes, *, create: bool = True) -> None:
         self._of = of
-        self._name = encode_name(name)
+        self._name = given_name(name)
         raw = reserved_name(KIND, self._name)
         try:
             self._pairs: OrderedReads = (

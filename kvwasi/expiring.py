@@ -14,8 +14,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kvwasi.engine import _engine
-from kvwasi.errors import KeyNotFoundError, NoSuchTableError, ReadOnlyError
-from kvwasi.names import decode_name, encode_name, reserved_name
+from kvwasi.errors import KeyNotFoundError, KeyTooLargeError, NoSuchTableError, ReadOnlyError
+from kvwasi.names import decode_name, given_name, reserved_name
 from kvwasi.snapshot import Snapshot, SnapshotTable
 from kvwasi.table import Table
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 KIND, DUE_KIND = "expires", "due"
 """Of their reserved names of tables."""
+_KEY_BYTES_MAX = 1016  # behind the time at which it expires it is a key, too
 _NEVER = (1 << 64) - 1
 _TIME_MAX = (1 << 63) - 1
 _CLOCK = b"\xff"  # among what is due: the latest time at which something was collected
@@ -64,7 +65,7 @@ class ExpiringTable(MutableMapping[bytes, bytes]):
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._of = of
-        self._name = encode_name(name)
+        self._name = given_name(name)
         self._clock = clock
         self._latest = 0
         try:
@@ -231,6 +232,8 @@ class ExpiringTable(MutableMapping[bytes, bytes]):
     def _store(self, entries: Table, due: Table, key: Data, expires: int, value: bytes) -> None:
         """Have the key this value until then, in both tables."""
         raw = _engine.as_bytes(key)
+        if len(raw) > _KEY_BYTES_MAX:
+            raise KeyTooLargeError(f"a key of a table that expires has at most {_KEY_BYTES_MAX} bytes")
         self._remove(entries, due, raw)
         entries.put(raw, expires.to_bytes(8, "big") + value)
         if expires != _NEVER:

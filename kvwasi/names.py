@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kvwasi.errors import ReservedNameError
+from kvwasi.errors import KeyEmptyError, ReservedNameError
 
 _RESERVED = b"\0"
 """What the name of a table begins with that is not a user's: part of something that lies upon tables."""
@@ -18,6 +18,17 @@ def encode_name(name: str | bytes) -> bytes:
 def decode_name(name: bytes) -> str:
     """A table's name as text, one to one."""
     return name.decode("utf-8", "surrogateescape")
+
+
+def given_name(name: str | bytes) -> bytes:
+    """The bytes of a name that a user gives to something that lies upon tables.
+
+    Raises:
+        KeyEmptyError: it is empty.
+    """
+    if not name:
+        raise KeyEmptyError("a name has at least one byte")
+    return encode_name(name)
 
 
 def public_name(name: str | bytes) -> bytes:

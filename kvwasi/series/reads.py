@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvwasi.errors import NoSuchTableError
-from kvwasi.names import decode_name, encode_name, reserved_name
+from kvwasi.names import decode_name, given_name, reserved_name
 from kvwasi.series import _codec
 from kvwasi.series.layout import KIND_NAMES, Note, Retention, Status, Time, nanoseconds
 from kvwasi.series.view import ANY, ANY_BUT_DELETED, View
@@ -44,7 +44,7 @@ class SeriesReads:
 
     def __init__(self, of: Store | Transaction | Snapshot, name: str | bytes) -> None:
         self._of = of
-        self._table_name = reserved_name(KIND, encode_name(name))
+        self._table_name = reserved_name(KIND, given_name(name))
 
     @property
     def name(self) -> str:

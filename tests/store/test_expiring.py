@@ -104,6 +104,26 @@ def test_what_a_mapping_has_happens_at_once(store: kvwasi.Store) -> None:
     assert stored(store) == (0, 0)
 
 
+@pytest.mark.parametrize("ttl", [None, 60])
+def test_the_longest_key(store: kvwasi.Store, ttl: int | None) -> None:
+    """The same with a time and without, so that each entry can be given one."""
+    table = store.table("t", expires=True)
+    assert table.put(b"k" * 1016, "v", ttl=ttl) and table.touch(b"k" * 1016, 30)
+    with pytest.raises(kvwasi.KeyTooLargeError, match="1016"):
+        table.put(b"k" * 1017, "v", ttl=ttl)
+    assert len(table) == 1
+
+
+def test_a_name_is_not_empty(store: kvwasi.Store) -> None:
+    for made in (
+        lambda: store.table("", expires=True),
+        lambda: store.table("", dupsort=True),
+        lambda: store.series(""),
+    ):
+        with pytest.raises(kvwasi.KeyEmptyError, match="name"):
+            made()
+
+
 def test_collecting_counts_all(store: kvwasi.Store) -> None:
     clock = Clock()
     table = ExpiringTable(store, "t", clock=clock)
