@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from kvwasi.store import Store
     from kvwasi.transaction import Transaction
 
-_TABLE = reserved_name("defaults")
-_VERSION = b"version"  # of the defaults that were applied last, as decimal text
+TABLE = reserved_name("defaults")
+VERSION = b"version"  # of the defaults that were applied last, as decimal text
 VERSION_MAX = (1 << 63) - 1
 
 
@@ -35,7 +35,7 @@ def checked(defaults: Mapping[Data, Data], version: int, flag: str) -> dict[byte
 
 def version_of(store: Store | Transaction) -> int:
     """The version of the defaults that were applied last; 0: none were."""
-    return int(Table(store, _TABLE).get(_VERSION) or 0)
+    return int(Table(store, TABLE).get(VERSION) or 0)
 
 
 def complete(store: Store, defaults: dict[bytes, bytes], version: int) -> None:
@@ -55,4 +55,4 @@ def reset(transaction: Transaction, defaults: dict[bytes, bytes], version: int) 
 
 
 def _note(transaction: Transaction, version: int) -> None:
-    Table(transaction, _TABLE).put(_VERSION, b"%d" % version)
+    Table(transaction, TABLE).put(VERSION, b"%d" % version)

@@ -17,6 +17,8 @@ from kvwasi.formats import jsonl, mdb
 from kvwasi.formats.errors import Entry, FormatError, Row
 from kvwasi.formats.source import batches
 from kvwasi.names import content_names, decode_name, encode_name, public_name, reserved_name
+from kvwasi.series.layout import ALTERED
+from kvwasi.series.reads import KIND as SERIES
 from kvwasi.store import Store
 from kvwasi.table import Table
 from kvwasi.transaction import Transaction
@@ -25,9 +27,7 @@ Form = Literal["jsonl", "mdb", "mdb-print"]
 
 _WHOLE_BATCH_ENTRIES = 10_000
 _KEY_BYTES_MAX = 1024  # of names of tables, too
-_SERIES = "series"
-_DEFAULTS, _PAIRS = reserved_name("defaults"), reserved_name(DUPSORT)
-_SERIES_ENTRIES = b"\1"  # from here on; before it lies what is noted of the series
+_PAIRS = reserved_name(DUPSORT)
 
 
 class TableNameError(ValueError):
@@ -116,7 +116,7 @@ def _put_rows(transaction: Transaction, rows: list[Row], table: bytes | None) ->
     count = 0
     for name, entries in _by_table(rows, table):
         count += len(entries)
-        if name == _DEFAULTS:  # with the entries of both, the newer ones have been applied
+        if name == defaults.TABLE:  # with the entries of both, the newer ones have been applied
             entries = [entry for entry in entries if int(entry[1]) > defaults.version_of(transaction)]
         (transaction if name is None else Table(transaction, name)).put_many(entries)
     return count
@@ -130,7 +130,7 @@ def _by_table(rows: list[Row], rest: bytes | None) -> Iterator[tuple[bytes | Non
 
 def _full(store: Store) -> set[bytes]:
     """The raw names of the time series and tables that expire in which there is something."""
-    starts = {reserved_name(_SERIES): _SERIES_ENTRIES, reserved_name(EXPIRES): None}
+    starts = {reserved_name(SERIES): ALTERED, reserved_name(EXPIRES): None}  # before lies a series' note
     return {
         name
         for name in store._table_names()
@@ -170,15 +170,15 @@ def _check_table(name: bytes, full: set[bytes]) -> None:
         raise KeyEmptyError("the name of a table has at least one byte")
     if len(name) > _KEY_BYTES_MAX:
         raise KeyTooLargeError("the name of the table is too long")
-    for kind in (_SERIES, EXPIRES, DUE):
+    for kind in (SERIES, EXPIRES, DUE):
         if name.startswith(reserved_name(kind)):
             called = name[len(reserved_name(kind)) :]
             if reserved_name(EXPIRES if kind == DUE else kind, called) in full:
-                what = "series" if kind == _SERIES else "expiring table"
+                what = "series" if kind == SERIES else "expiring table"
                 there = f"the {what} {decode_name(called)!r} is there already"
                 raise ValueError(f"{there}: load into a database without it")
             return
-    if name != _DEFAULTS and not name.startswith(_PAIRS):
+    if name != defaults.TABLE and not name.startswith(_PAIRS):
         public_name(name)
 
 
@@ -187,8 +187,8 @@ def _check_entry(table: bytes | None, key: bytes, value: bytes) -> None:
         raise KeyEmptyError("a key has at least one byte")
     if len(key) > _KEY_BYTES_MAX:
         raise KeyTooLargeError("a key has at most 1024 bytes")
-    if table == _DEFAULTS:
-        if key != b"version" or not value.isdigit() or int(value) > defaults.VERSION_MAX:
+    if table == defaults.TABLE:
+        if key != defaults.VERSION or not value.isdigit() or int(value) > defaults.VERSION_MAX:
             raise ValueError("no version of defaults")
     elif table is not None and table.startswith(_PAIRS):
         decode_pair(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 from kvwasi.aio.series import AsyncSeries
 from kvwasi.aio.verbs import ANYTHING, Anything, AsyncEntries, AsyncReads, Named, expected, taken
@@ -17,29 +17,30 @@ if TYPE_CHECKING:
     from kvwasi.series import Retention
 
 
-class AsyncTable(Named, AsyncEntries):
-    """A named table; made by ``table`` of a store, a transaction or (to be read) a snapshot."""
+class _Table(Named):
+    """What ``table`` of the plain object finds; ``_kind`` is how it is told which."""
+
+    _kind: ClassVar[dict[str, bool]] = {}
 
     def __init__(self, of: AsyncReads, name: str | bytes, *, create: bool = True) -> None:
         super().__init__(of, name)
-        self._options = {"create": create} if isinstance(of, AsyncEntries) else {}
+        self._options = {**self._kind, "create": create} if isinstance(of, AsyncEntries) else self._kind
 
     def _find(self, of: Any) -> Any:
         return of.table(self._name, **self._options)
 
 
-class AsyncDuplicatesTable(Named):
+class AsyncTable(_Table, AsyncEntries):
+    """A named table; made by ``table`` of a store, a transaction or (to be read) a snapshot."""
+
+
+class AsyncDuplicatesTable(_Table):
     """A table with several values a key; made by ``table(..., dupsort=True)``.
 
     Arguments, results and errors are those of :class:`kvwasi.DuplicatesTable`.
     """
 
-    def __init__(self, of: AsyncReads, name: str | bytes, *, create: bool = True) -> None:
-        super().__init__(of, name)
-        self._options = {"create": create} if isinstance(of, AsyncEntries) else {}
-
-    def _find(self, of: Any) -> Any:
-        return of.table(self._name, dupsort=True, **self._options)
+    _kind: ClassVar[dict[str, bool]] = {"dupsort": True}
 
     async def get(self, key: Data, default: Any = None) -> Any:
         """The first value of ``key``, ``default`` if it has none."""

@@ -3,8 +3,10 @@
 import binascii
 import contextlib
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, TypeVar
 
 import typer
@@ -88,6 +90,11 @@ def open_store(database: str, flag: Literal["r", "w", "c"]) -> "Store":
     import kvwasi
 
     return kvwasi.open(database, flag)
+
+
+def at_most(found: Iterable[T], limit: int | None) -> Iterator[T]:
+    """At most ``limit`` of what was found; no number is too large."""
+    return islice(found, None if limit is None else min(limit, sys.maxsize))
 
 
 def look(database: str, read: "Callable[[Store], T]") -> "T":

@@ -1,10 +1,8 @@
 """``kvwasi put``, ``get``, ``delete``, ``incr``, ``list``: single entries and ranges of keys."""
 
 import os
-import sys
 from collections.abc import Sized
 from datetime import timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +15,7 @@ from kvwasi.commands.arguments import (
     KeyFormat,
     KeyFormatOption,
     TableOption,
+    at_most,
     look,
     open_output,
     open_store,
@@ -206,7 +205,6 @@ def list_(
     from kvwasi.formats import jsonl
 
     bounds = {"prefix": prefix, "start": start, "stop": stop}
-    most = None if limit is None else min(limit, sys.maxsize)
     ranges: dict[str, Any] = {
         name: parse(text, key_format, f"--{name}") for name, text in bounds.items() if text is not None
     }
@@ -216,14 +214,14 @@ def list_(
         return (entries.items if pairs else entries.keys)(**ranges, reverse=reverse)
 
     if count:
-        console.write(b"%d\n" % look(database, lambda store: _size(found(store, pairs=values), most)))
+        console.write(b"%d\n" % look(database, lambda store: _size(found(store, pairs=values), limit)))
         return
     with open_store(database, "r") as store:
         if not values:
-            for key in islice(found(store, pairs=False), most):
+            for key in at_most(found(store, pairs=False), limit):
                 console.write(jsonl.encode_key(key) if json else show(key, key_format) + b"\n")
             return
-        for key, value in islice(found(store, pairs=True), most):
+        for key, value in at_most(found(store, pairs=True), limit):
             if json:
                 console.write(jsonl.encode_line((key, value)))
             else:
@@ -232,7 +230,7 @@ def list_(
 
 def _size(found: Any, limit: int | None) -> int:
     """How many there are; for plain tables the index tells."""
-    total = len(found) if isinstance(found, Sized) else sum(1 for _ in islice(found, limit))
+    total = len(found) if isinstance(found, Sized) else sum(1 for _ in at_most(found, limit))
     return total if limit is None else min(total, limit)
 
 

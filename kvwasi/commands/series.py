@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kvwasi import console
-from kvwasi.commands.arguments import Database, Json, look, open_output, open_store
+from kvwasi.commands.arguments import Database, Json, at_most, look, open_output, open_store
 from kvwasi.commands.times import TIME_MAX, TIMES_HELP, parse_timedelta, time_of_entry, time_of_range
 
 if TYPE_CHECKING:
@@ -140,15 +139,13 @@ def list_(
     ] = False,
 ) -> None:
     """Print entries in the order of their times: TIME, a tab, VALUE."""
-    from itertools import islice
-
     with open_store(database, "r") as store:
         if series is None:
             _print_names(store, as_json=json)
             return
         opened = _existing(store, series)
         items = opened.items(*_range(start, stop), status=_status(status), reverse=reverse)
-        for time, value in islice(items, None if limit is None else min(limit, sys.maxsize)):
+        for time, value in at_most(items, limit):
             console.write(show_entry(time, value, form=time_format, as_json=json))
 
 

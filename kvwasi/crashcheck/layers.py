@@ -9,15 +9,13 @@ from typing import Any
 from kvwasi.crashcheck.engines import everything
 from kvwasi.crashcheck.history import Change, Model, apply, in_table
 from kvwasi.crashcheck.steps import Step, does, key_of, some_change, value_of
-from kvwasi.defaults import complete, reset
+from kvwasi.defaults import TABLE, VERSION, complete, reset
 from kvwasi.duplicates import encode_pair
 from kvwasi.expiring import ExpiringTable
 from kvwasi.names import reserved_name
 from kvwasi.store import Store
 
 __all__ = ["defaults", "duplicates", "expiring", "series"]
-
-_DEFAULTS = reserved_name("defaults")
 
 
 def _reset(store: Store, given: dict[bytes, bytes], version: int) -> None:
@@ -30,7 +28,7 @@ def defaults(chance: random.Random) -> Iterator[Step]:
     own: Model = {}
     for version in range(1, 13):
         given = {key_of(chance.randrange(30)): value_of(chance, 300) for _ in range(version)}
-        noted = [(in_table(_DEFAULTS), b""), (in_table(_DEFAULTS, b"version"), b"%d" % version)]
+        noted = [(in_table(TABLE), b""), (in_table(TABLE, VERSION), b"%d" % version)]
         changes: list[Change] = [(key, value) for key, value in given.items() if key not in own]
         do: Callable[[Store, dict[bytes, bytes], int], None] = complete
         if version % 4 == 0:

@@ -5,28 +5,14 @@ import gc
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from running import run
 
 import kvwasi
 import kvwasi.aio
 from kvwasi.aio import AsyncStore
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "my.kv"
-
-
-def run(path: Path, body: Callable[[AsyncStore], Awaitable[Any]], **options: Any) -> Any:
-    async def main() -> Any:
-        async with kvwasi.aio.open(path, **options) as store:
-            return await body(store)
-
-    return asyncio.run(main())
 
 
 def test_the_verbs(path: Path) -> None:

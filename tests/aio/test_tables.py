@@ -2,30 +2,17 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from running import run
 
 import kvwasi
 import kvwasi.aio
 import kvwasi.aio.tables
 from kvwasi.aio import AsyncStore
 from kvwasi.duplicates import DuplicatesReads
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "my.kv"
-
-
-def run(path: Path, body: Callable[[AsyncStore], Awaitable[Any]], **options: Any) -> Any:
-    async def main() -> Any:
-        async with kvwasi.aio.open(path, **options) as store:
-            return await body(store)
-
-    return asyncio.run(main())
 
 
 async def all_of(iterator: Any) -> list[Any]:

@@ -140,6 +140,12 @@ def test_export_and_append_again(kv, tmp_path: Path) -> None:
         (b"1,2\n3,4,5\n", b"line 2: 3 fields"),
         (b"1,2\n3\n", b"either all lines have a time"),
         (b"5,1\n5,2\n", b"is not after"),
+        (b'1,"2\n3,4\n', b"line 2: unexpected end of data"),
+        (b'1,2\n3,"4"5\n', b"line 2: ',' expected after '\"'"),
+        (b'1,"\n\n"\nx,4\n', b"line 4: 'x' is no time; write ISO 8601"),
+        (b"1,2\n3000-01-01,3\n", b"line 2: '3000-01-01' is out of range: times are from 1970 to 2262"),
+        (b"1969-12-31,3\n", b"line 1: '1969-12-31' is out of range: times are from 1970 to 2262"),
+        (b"1,9223372036854775808\n", b"64 bits, not 9223372036854775808"),
     ],
 )
 def test_bad_lines_append_nothing(kv, tmp_path: Path, lines: bytes, message: bytes) -> None:

@@ -42,23 +42,6 @@ def test_lines_that_are_not_utf8(kv, tmp_path: Path) -> None:
     assert entries(tmp_path) == [(1, b"\xff\xfe"), (2, b"\xe2\x80\n"), (3, b"\xc3\xa9")]
 
 
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (b'1,"2\n3,4\n', b"line 2: unexpected end of data"),
-        (b'1,2\n3,"4"5\n', b"line 2: ',' expected after '\"'"),
-        (b'1,"\n\n"\nx,4\n', b"line 4: 'x' is no time; write ISO 8601"),
-        (b"1,2\n3000-01-01,3\n", b"line 2: '3000-01-01' is out of range: times are from 1970 to 2262"),
-        (b"1969-12-31,3\n", b"line 1: '1969-12-31' is out of range: times are from 1970 to 2262"),
-        (b"1,9223372036854775808\n", b"64 bits, not 9223372036854775808"),
-    ],
-)
-def test_lines_that_are_refused(kv, tmp_path: Path, lines: bytes, message: bytes) -> None:
-    kv("ts", "append", "a.kv", "s", "7", "--at", "0")
-    assert message in kv("ts", "append", "a.kv", "s", "-", stdin=lines, code=3).stderr
-    assert entries(tmp_path) == [(0, 7)]
-
-
 @pytest.mark.parametrize("at", ["1969-12-31", "1960-01-01", "3000-01-01", "+300000d", "9223372036854775808"])
 def test_times_that_no_entry_has(kv, at: str) -> None:
     kv("ts", "append", "a.kv", "s", "1", "--at", "0")
